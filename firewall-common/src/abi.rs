@@ -1,0 +1,86 @@
+//! The types that cross the bpf(2) boundary, and the names of the maps.
+
+/// Names of the maps, as in the object, in the pin directory and in `weir counters`.
+pub mod map {
+    pub const ESTABLISHED: &str = "ESTABLISHED";
+    pub const EMBRYONIC: &str = "EMBRYONIC";
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    pub const CONFIG: &str = "CONFIG";
+    pub const INTERFACES: &str = "INTERFACES";
+    pub const RULES: &str = "RULES";
+    pub const BITMAPS: &str = "BITMAPS";
+    pub const ADDRESSES: &str = "ADDRESSES";
+    pub const SERVICES: &str = "SERVICES";
+    pub const COUNTERS: &str = "COUNTERS";
+    pub const RULE_COUNTERS: &str = "RULE_COUNTERS";
+    pub const INTERFACE_COUNTERS: &str = "INTERFACE_COUNTERS";
+    /// One-sided established bypass flows, by rule number. The dataplane adds, the controller's sweep sets the true number.
+    pub const ONE_SIDED: &str = "ONE_SIDED";
+    /// Rule names by number, kept for a controller that starts anew; the dataplane does not read them.
+    pub const RULE_NAMES: &str = "RULE_NAMES";
+    /// Zone names by number, likewise.
+    pub const ZONE_NAMES: &str = "ZONE_NAMES";
+    pub const AYA_LOGS: &str = "AYA_LOGS";
+
+    /// All that are pinned.
+    pub const PINNED: [&str; 16] = [
+        ESTABLISHED,
+        EMBRYONIC,
+        FRAGMENTS,
+        CONFIG,
+        INTERFACES,
+        RULES,
+        BITMAPS,
+        ADDRESSES,
+        SERVICES,
+        COUNTERS,
+        RULE_COUNTERS,
+        INTERFACE_COUNTERS,
+        ONE_SIDED,
+        RULE_NAMES,
+        ZONE_NAMES,
+        AYA_LOGS,
+    ];
+}
+
+/// Names of the programs in the object and in the pin directory.
+pub mod program {
+    /// XDP, every interface.
+    pub const INGRESS: &str = "ingress";
+    /// TC egress: what the box itself sends.
+    pub const EGRESS: &str = "egress";
+    /// Floors for `cargo xtask bench`; never attached.
+    pub const FLOOR_EMPTY: &str = "floor_empty";
+    pub const FLOOR_LOOKUP: &str = "floor_lookup";
+}
+
+#[cfg(feature = "user")]
+mod pod {
+    use crate::{config, counter, flow, fragment, rule};
+
+    macro_rules! pod {
+        ($($type:ty),+ $(,)?) => {
+            $(
+                // SAFETY: `repr(C)` without padding (zerocopy's `IntoBytes` proves it), and every bit pattern is a value
+                // (`FromBytes`).
+                unsafe impl aya::Pod for $type {}
+            )+
+        };
+    }
+
+    pod!(
+        config::Config,
+        config::Interface,
+        counter::Counters,
+        counter::InterfaceCounters,
+        counter::RuleCounters,
+        flow::Flow,
+        flow::FlowKey,
+        fragment::FragmentKey,
+        fragment::Fragment,
+        rule::AddressPrefix,
+        rule::Bitmap,
+        rule::Rule,
+        rule::ServicePrefix,
+    );
+}

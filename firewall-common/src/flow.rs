@@ -1,0 +1,420 @@
+//! Flow state: the key, and the record both directions of a connection share.
+//!
+//! Two tables hold [`Flow`]s under a [`FlowKey`]: *embryonic* (an LRU map: a flood may churn it) and *established* (a plain hash the
+//! kernel never evicts from). A record is changed in place and never written whole.
+//!
+//! ## Two CPUs, one flow
+//! The two directions of a flow may be on two CPUs at once. An established record is only changed under its lock
+//! (`bpf_spin_lock` in the kernel), so every step sees what the other direction's last step left. An embryonic record has no lock (the
+//! kernel allows none in an LRU map): its packets are a handshake and come one after the other; the race that remains is a repeated SYN
+//! or SYN-ACK beside its original. Both write the same numbers; a packet counter may miss one.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{seq::Seq, time::Nanos};
+
+/// Number of the layout of every pinned map. Raise it with any change of a map's key or value.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// An address of either family: 16 bytes in network order, IPv4 as `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2).
+///
+/// A packet on the wire never carries such an IPv6 address (they are dropped as martians), so the families cannot be confused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(transparent)]
+pub struct Address(pub [u8; 16]);
+
+impl Address {
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4(octets: [u8; 4]) -> Self {
+        let [a, b, c, d] = octets;
+        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_v4(&self) -> bool {
+        matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+    }
+}
+
+/// One end of a flow. `port` is in host order; zero for protocols without ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    pub address: Address,
+    pub port: u16,
+}
+
+/// Key of a flow: the two endpoints in canonical order, so that one lookup serves both directions.
+///
+/// Ports are in network byte order. For ICMP echo both ports hold the identifier. 40 bytes, no padding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FlowKey {
+    pub low: Address,
+    pub high: Address,
+    pub low_port: [u8; 2],
+    pub high_port: [u8; 2],
+    /// IP protocol number.
+    pub protocol: u8,
+    pub reserved: [u8; 3],
+}
+
+/// Who sent a packet of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    Initiator,
+    Responder,
+}
+
+/// What one endpoint of a flow has sent. For TCP all numbers are this endpoint's own: `end`, `isn` count its bytes; `edge`, `ack`
+/// and `max_window` are what it told the other side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Peer {
+    pub packets: u64,
+    /// Bytes of whole IP packets.
+    pub bytes: u64,
+    /// Highest sequence end sent (sequence number after the last byte, SYN and FIN counted).
+    pub end: u32,
+    /// Right edge granted to the other endpoint: the highest of acknowledgement plus window.
+    pub edge: u32,
+    /// Largest window advertised, in bytes.
+    pub max_window: u32,
+    /// Highest acknowledgement sent.
+    pub ack: u32,
+    /// Initial sequence number.
+    pub isn: u32,
+    /// Window shift, at most 14; counts only when both endpoints offered one.
+    pub scale: u8,
+    /// [`peer_flags`].
+    pub flags: u8,
+    pub zero_windows: u16,
+    pub retransmitted: u16,
+    /// Times a segment began past `end`: a hole opened before this point.
+    pub gaps: u16,
+    pub duplicate_acks: u16,
+    pub reordered: u16,
+}
+
+/// Bits of [`Peer::flags`].
+pub mod peer_flags {
+    /// It has sent a SYN.
+    pub const SYN: u8 = 1 << 0;
+    /// Its SYN has been acknowledged.
+    pub const SYN_ACKED: u8 = 1 << 1;
+    /// It has sent a FIN.
+    pub const FIN: u8 = 1 << 2;
+    /// Its FIN has been acknowledged.
+    pub const FIN_ACKED: u8 = 1 << 3;
+    /// Its SYN offered window scaling.
+    pub const SCALE_OFFERED: u8 = 1 << 4;
+    /// Its numbers are not known: the next segment teaches them (a flow that comes back from bypass).
+    pub const RELEARN: u8 = 1 << 5;
+    /// It answered a SYN with a SYN-ACK.
+    pub const SYN_ACK: u8 = 1 << 6;
+    /// It answered a SYN with a pure acknowledgement of something else (RFC 5961 §4).
+    pub const CHALLENGED: u8 = 1 << 7;
+}
+
+/// One connection. Multi-byte fields are in host order; times are nanoseconds of the monotonic clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Flow {
+    /// The kernel's `bpf_spin_lock` in the established table; nothing else may read or write it.
+    pub lock: u32,
+    /// Generation of the policy that last judged this flow.
+    pub generation: u32,
+    pub last_seen: u64,
+    /// Idle time after which the flow is gone, in milliseconds.
+    pub timeout: u32,
+    /// Stable number of the rule that admitted the flow.
+    pub rule: u16,
+    /// [`State`] as a number.
+    pub state: u8,
+    /// [`Inspection`] as a number.
+    pub inspection: u8,
+    /// [`flow_flags`].
+    pub flags: u8,
+    pub from_zone: u8,
+    pub to_zone: u8,
+    /// Place of the interface the initiator is behind, plus one; 0 for the box itself or when unknown.
+    pub initiator_interface: u8,
+    /// Initial sequence number of a SYN, or of a second SYN-ACK, that waits for the packet which confirms it.
+    pub pending: u32,
+    pub initiator: Peer,
+    pub responder: Peer,
+    pub created: u64,
+    /// Time from the first packet to the first that confirms both sides, in microseconds; 0 when unknown.
+    pub handshake_micros: u32,
+    /// Packets that `strict` would have refused and `tolerant` let pass; stays at its maximum.
+    pub tolerated: u16,
+    /// As `initiator_interface`, for the responder.
+    pub responder_interface: u8,
+    pub reserved: u8,
+}
+
+/// Bits of [`Flow::flags`].
+pub mod flow_flags {
+    /// The initiator is the key's low endpoint.
+    pub const INITIATOR_LOW: u8 = 1 << 0;
+    /// The responder has answered.
+    pub const REPLIED: u8 = 1 << 1;
+    /// A reset has been accepted.
+    pub const RESET: u8 = 1 << 2;
+    /// `Flow::pending` holds the sequence number of a SYN the initiator sent on a live flow.
+    pub const PENDING_SYN: u8 = 1 << 3;
+    /// `Flow::pending` holds the sequence number of a second, different SYN-ACK.
+    pub const PENDING_SYN_ACK: u8 = 1 << 4;
+    /// An established bypass flow of which only one direction has been seen: it counts against its rule's quota.
+    pub const ONE_SIDED: u8 = 1 << 5;
+    /// A FIN or RST was seen on a bypass flow: its timer is short.
+    pub const CLOSING: u8 = 1 << 6;
+}
+
+/// Where a flow is in its life. Numbers are part of the map layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum State {
+    /// TCP: the initiator's SYN has passed.
+    SynSent = 1,
+    /// TCP: both have sent a SYN, neither a SYN-ACK that was accepted (simultaneous open).
+    SynSentBoth = 2,
+    /// TCP: the SYN-ACK has passed.
+    SynReceived = 3,
+    /// TCP: both SYNs are acknowledged.
+    Established = 4,
+    /// TCP: one side has sent a FIN.
+    FinWait = 5,
+    /// TCP: one side's FIN is acknowledged, the other still sends.
+    HalfClosed = 6,
+    /// TCP: both have sent a FIN, not both are acknowledged.
+    LastAck = 7,
+    /// TCP: both FINs are acknowledged.
+    TimeWait = 8,
+    /// TCP: a reset has closed it.
+    Closed = 9,
+    /// Not TCP: one direction seen.
+    Single = 10,
+    /// Not TCP: both directions seen.
+    Stream = 11,
+    /// TCP under bypass: no state is kept.
+    Bypass = 12,
+}
+
+impl State {
+    pub const ALL: [Self; 12] = [
+        Self::SynSent,
+        Self::SynSentBoth,
+        Self::SynReceived,
+        Self::Established,
+        Self::FinWait,
+        Self::HalfClosed,
+        Self::LastAck,
+        Self::TimeWait,
+        Self::Closed,
+        Self::Single,
+        Self::Stream,
+        Self::Bypass,
+    ];
+
+    /// The stable name shown to people and programs.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SynSent => "syn-sent",
+            Self::SynSentBoth => "syn-sent-both",
+            Self::SynReceived => "syn-received",
+            Self::Established => "established",
+            Self::FinWait => "fin-wait",
+            Self::HalfClosed => "half-closed",
+            Self::LastAck => "last-ack",
+            Self::TimeWait => "time-wait",
+            Self::Closed => "closed",
+            Self::Single => "single",
+            Self::Stream => "stream",
+            Self::Bypass => "bypass",
+        }
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        Some(match number {
+            1 => Self::SynSent,
+            2 => Self::SynSentBoth,
+            3 => Self::SynReceived,
+            4 => Self::Established,
+            5 => Self::FinWait,
+            6 => Self::HalfClosed,
+            7 => Self::LastAck,
+            8 => Self::TimeWait,
+            9 => Self::Closed,
+            10 => Self::Single,
+            11 => Self::Stream,
+            12 => Self::Bypass,
+            _ => return None,
+        })
+    }
+}
+
+/// How strictly a flow is inspected. Numbers are part of the map layout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Inspection {
+    /// Everything is enforced.
+    #[default]
+    Strict = 0,
+    /// The right edge of the window is learned and counted, not enforced.
+    Tolerant = 1,
+    /// TCP is treated like UDP: no handshake, no sequence numbers, no state machine.
+    Bypass = 2,
+}
+
+impl Inspection {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Tolerant => "tolerant",
+            Self::Bypass => "bypass",
+        }
+    }
+
+    /// Unknown numbers are read as the strictest level.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Tolerant,
+            2 => Self::Bypass,
+            _ => Self::Strict,
+        }
+    }
+}
+
+impl FlowKey {
+    /// The key of a packet from `source` to `destination`, and whether `source` is its low endpoint.
+    ///
+    /// Endpoints are ordered by address, then by port.
+    #[inline(always)]
+    #[must_use]
+    pub fn new(protocol: u8, source: Endpoint, destination: Endpoint) -> (Self, bool) {
+        let source_is_low = match order(&source.address, &destination.address) {
+            core::cmp::Ordering::Less => true,
+            core::cmp::Ordering::Greater => false,
+            core::cmp::Ordering::Equal => source.port <= destination.port,
+        };
+        let (low, high) = if source_is_low { (source, destination) } else { (destination, source) };
+        let key = Self {
+            low: low.address,
+            high: high.address,
+            low_port: low.port.to_be_bytes(),
+            high_port: high.port.to_be_bytes(),
+            protocol,
+            reserved: [0; 3],
+        };
+        (key, source_is_low)
+    }
+
+    #[must_use]
+    pub fn low_endpoint(&self) -> Endpoint {
+        Endpoint { address: self.low, port: u16::from_be_bytes(self.low_port) }
+    }
+
+    #[must_use]
+    pub fn high_endpoint(&self) -> Endpoint {
+        Endpoint { address: self.high, port: u16::from_be_bytes(self.high_port) }
+    }
+}
+
+/// Compares as two big-endian 64-bit halves: a byte-wise comparison would be a loop of sixteen in BPF.
+#[inline(always)]
+fn order(left: &Address, right: &Address) -> core::cmp::Ordering {
+    let (left_high, left_low) = halves(left);
+    let (right_high, right_low) = halves(right);
+    if left_high == right_high { left_low.cmp(&right_low) } else { left_high.cmp(&right_high) }
+}
+
+#[inline(always)]
+fn halves(address: &Address) -> (u64, u64) {
+    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.0;
+    (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p]))
+}
+
+impl Flow {
+    /// Both endpoints: the sender of a packet first, the other one second.
+    #[inline(always)]
+    #[must_use]
+    pub fn peers_mut(&mut self, sender: Sender) -> (&mut Peer, &mut Peer) {
+        match sender {
+            Sender::Initiator => (&mut self.initiator, &mut self.responder),
+            Sender::Responder => (&mut self.responder, &mut self.initiator),
+        }
+    }
+
+    /// Who sent a packet whose source is (or is not) the key's low endpoint.
+    #[inline(always)]
+    #[must_use]
+    pub const fn sender(&self, source_is_low: bool) -> Sender {
+        if source_is_low == (self.flags & flow_flags::INITIATOR_LOW != 0) { Sender::Initiator } else { Sender::Responder }
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// True when the flow's idle time is over: it must be treated as if it were not there.
+    ///
+    /// `scale` is the share of every timeout that applies, in 1/256 (see [`crate::config::Config::timeout_scale`]).
+    #[inline(always)]
+    #[must_use]
+    pub const fn expired(&self, now: Nanos, scale: u32) -> bool {
+        now.since(Nanos(self.last_seen)).0 > self.lifetime(scale).0
+    }
+
+    /// The idle time that applies under `scale`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn lifetime(&self, scale: u32) -> Nanos {
+        Nanos((self.timeout as u64 * scale as u64 / 256) * Nanos::MILLISECOND)
+    }
+}
+
+impl Peer {
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn end(&self) -> Seq {
+        Seq(self.end)
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn edge(&self) -> Seq {
+        Seq(self.edge)
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn ack(&self) -> Seq {
+        Seq(self.ack)
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn isn(&self) -> Seq {
+        Seq(self.isn)
+    }
+}
+
+const _: () = assert!(size_of::<FlowKey>() == 40);
+const _: () = assert!(size_of::<Peer>() == 48);
+const _: () = assert!(size_of::<Flow>() == 144);

@@ -1,0 +1,111 @@
+//! The one list of drop reasons. Counters, `weir counters`, events and the documentation all come from it.
+//!
+//! Names are those of the ASA's `show asp drop` where it has one. A number is never used again: a reason that goes leaves a gap.
+
+/// Where in the packet's path a reason is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Parse,
+    Fragment,
+    Sanity,
+    Lookup,
+    Classify,
+    Admit,
+    Track,
+}
+
+macro_rules! reasons {
+    ($($number:literal $variant:ident $name:literal $stage:ident $help:literal;)+) => {
+        /// Why a packet was dropped.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Reason {
+            $(#[doc = $help] $variant = $number,)+
+        }
+
+        impl Reason {
+            /// Every reason, in the order of the list.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The stable name shown to people and programs.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// Help for a person who wonders why a packet died.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)+ }
+            }
+
+            /// The stage of the packet's path that sets it.
+            #[must_use]
+            pub const fn stage(self) -> Stage {
+                match self { $(Self::$variant => Stage::$stage,)+ }
+            }
+
+            /// The reason with this number, if there is one.
+            #[must_use]
+            pub const fn from_number(number: u8) -> Option<Self> {
+                match number { $($number => Some(Self::$variant),)+ _ => None }
+            }
+        }
+    };
+}
+
+reasons! {
+    1 FrameTooShort "frame-too-short" Parse "The frame ends inside a header that its earlier headers announce.";
+    2 HeadersNotLinear "headers-not-linear" Parse "The driver put part of the headers outside the first buffer, where they cannot be read in bounds.";
+    3 L2Acl "l2-acl" Parse "Neither IP nor one of the link protocols that pass (ARP, LLDP, LACP, EAPOL, spanning tree): nothing could be checked.";
+    4 VlanDepth "vlan-depth" Parse "More VLAN tags than the two that are read.";
+    5 InvalidIpHeader "invalid-ip-header" Parse "IP version or header length impossible for the frame's type (RFC 791 §3.1, RFC 8200 §3).";
+    6 InvalidIpLength "invalid-ip-length" Parse "The IP length is shorter than the headers or longer than the frame.";
+    7 BadIpChecksum "bad-ip-cksum" Parse "The IPv4 header checksum is wrong (RFC 1812 §5.2.2).";
+    8 IpOptionSourceRoute "ip-source-route" Parse "An IPv4 source-route option or an IPv6 type 0 routing header (RFC 5095, RFC 7126).";
+    9 BadIpOptions "bad-ip-options" Parse "The IPv4 option list does not add up.";
+    10 Ipv6ExtensionChain "ipv6-extension-chain" Parse "More IPv6 extension headers than are walked, or one out of place (RFC 8200 §4.1, RFC 7112).";
+    11 InvalidTcpHeaderLength "invalid-tcp-hdr-length" Parse "The TCP data offset is below five words or past the end of the packet (RFC 9293 §3.1).";
+    12 BadTcpOptions "tcp-bad-option-list" Parse "A TCP option has an impossible length.";
+    13 InvalidUdpLength "invalid-udp-length" Parse "The UDP length is below eight or past the end of the packet (RFC 768).";
+    14 FragmentTiny "fragment-tiny" Fragment "A first fragment without the whole transport header, or a later one that would overlap it (RFC 1858, RFC 3128, RFC 7112).";
+    15 FragmentNoFirst "fragment-no-first" Fragment "A later fragment of a datagram whose first fragment has not passed.";
+    16 FragmentTooLong "fragment-too-long" Fragment "The fragment ends past the largest possible datagram (ping of death).";
+    17 FragmentInsertFailed "fragment-insert-failed" Fragment "The datagram's first fragment could not be remembered.";
+    18 LandAttack "land-attack" Sanity "Source and destination address are the same.";
+    19 Martian "martian" Sanity "A source or destination address that no packet on a network may carry (RFC 1812 §5.3.7, RFC 6890).";
+    20 BadTcpFlags "tcp-bad-flags" Sanity "A set of TCP flags that no sender produces.";
+    21 PortZero "port-zero" Sanity "TCP or UDP port 0 (RFC 6335 §6).";
+    22 NoRoute "no-route" Classify "The route lookup found no way to the destination.";
+    23 AclDrop "acl-drop" Classify "A rule says drop, or no rule matches: the default is to drop.";
+    24 NoPolicy "no-policy" Classify "No policy is in force yet.";
+    25 NotOurInterface "unknown-interface" Classify "The packet came by an interface that is in no zone.";
+    26 FlowTableFull "flow-table-full" Admit "The table of established flows has no room.";
+    27 FlowInsertFailed "flow-insert-failed" Admit "The table of embryonic flows refused the entry.";
+    28 BypassQuota "bypass-quota" Admit "A rule has as many one-sided bypass flows as it may.";
+    29 TcpNotSyn "tcp-not-syn" Admit "The first packet of a TCP flow is not a SYN.";
+    30 Tcp3whsFailed "tcp-3whs-failed" Track "A packet that has no place in the three-way handshake (RFC 9293 §3.5).";
+    31 TcpAckSynDiff "tcp-ack-syn-diff" Track "A SYN-ACK acknowledges something other than the SYN.";
+    32 TcpSeqPastWindow "tcp-seq-past-win" Track "The segment begins past the window its receiver has granted.";
+    33 TcpInvalidAck "tcp-invalid-ack" Track "The acknowledgement covers data that was never seen.";
+    34 TcpRstOutOfOrder "tcp-rstfin-ooo" Track "A reset outside the window (RFC 5961 §3).";
+    35 TcpSynOutOfOrder "tcp-syn-ooo" Track "A SYN from the responder of a live flow (RFC 5961 §4).";
+    36 TcpSynAckOutOfOrder "tcp-synack-ooo" Track "A SYN-ACK on a live flow that answers no SYN.";
+    37 TcpDataPastFin "tcp-data-past-fin" Track "New data after the sender's FIN.";
+    38 TcpClosed "tcp-closed" Track "A segment on a flow that a reset has closed.";
+    39 IcmpUnsolicited "icmp-unsolicited" Admit "An ICMP echo reply that answers no request.";
+    40 RejectRate "reject-rate" Classify "A rule says reject, and as many answers as allowed were just sent.";
+    41 Reject "rejected" Classify "A rule says reject: the packet was refused with an answer to its sender.";
+}
+
+impl Reason {
+    /// How many counters a table indexed by reason needs: room for the list to grow without a new map layout.
+    pub const SLOTS: usize = 64;
+
+    /// Index of this reason's counter, below [`Reason::SLOTS`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
