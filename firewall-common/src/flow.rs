@@ -152,6 +152,10 @@ pub struct Flow {
     /// As `initiator_interface`, for the responder.
     pub responder_interface: u8,
     pub reserved: u8,
+    /// [`FlowKey::identity`] of the record's key: the kernel may give a removed record's memory to another flow while a packet still
+    /// holds it, and the packet must notice.
+    pub identity: u32,
+    pub reserved2: u32,
 }
 
 /// Bits of [`Flow::flags`].
@@ -317,6 +321,18 @@ impl FlowKey {
         (key, source_is_low)
     }
 
+    /// A digest of the key that tells two flows apart well enough to notice a record that changed hands.
+    #[inline(always)]
+    #[must_use]
+    pub fn identity(&self) -> u32 {
+        let (a, b) = halves(&self.low);
+        let (c, d) = halves(&self.high);
+        let ports = u64::from(u32::from_be_bytes([self.low_port[0], self.low_port[1], self.high_port[0], self.high_port[1]]));
+        let mixed = (a ^ b.rotate_left(17) ^ c.rotate_left(31) ^ d.rotate_left(43) ^ ports.rotate_left(7) ^ u64::from(self.protocol))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 32) as u32
+    }
+
     #[must_use]
     pub fn low_endpoint(&self) -> Endpoint {
         Endpoint { address: self.low, port: u16::from_be_bytes(self.low_port) }
@@ -417,4 +433,4 @@ impl Peer {
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<Peer>() == 48);
-const _: () = assert!(size_of::<Flow>() == 144);
+const _: () = assert!(size_of::<Flow>() == 152);

@@ -1,0 +1,84 @@
+//! Every map of the dataplane: what it holds, who writes it and how it is sized. Names are those of [`firewall_common::abi::map`].
+
+use aya_ebpf::{
+    bindings::{BPF_F_MMAPABLE, bpf_spin_lock},
+    btf_maps,
+    macros::{btf_map, map},
+    maps::{Array, LpmTrie, LruHashMap, PerCpuArray},
+};
+use firewall_common::{
+    config::{self, Config, Interface},
+    counter::{Counters, InterfaceCounters, RuleCounters},
+    flow::{Flow, FlowKey},
+    fragment::{Fragment, FragmentKey},
+    rule::{self, AddressPrefix, Bitmap, Rule, ServicePrefix},
+};
+
+/// [`Flow`] as the kernel must see it: a lock first, which only the lock helpers touch.
+#[repr(C)]
+pub struct LockedFlow {
+    pub lock: bpf_spin_lock,
+    rest: [u32; size_of::<Flow>() / 4 - 1],
+    align: [u64; 0],
+}
+
+/// Flows both sides have confirmed. Never evicted by the kernel. The dataplane inserts, changes under the lock and removes what it finds
+/// expired; the controller's sweep removes the rest. Sized at start.
+#[btf_map]
+pub static ESTABLISHED: btf_maps::HashMap<FlowKey, LockedFlow, { config::DEFAULT_ESTABLISHED as usize }> = btf_maps::HashMap::new();
+
+/// Flows not yet confirmed by both sides. A flood churns this map and no other. Sized at start.
+#[map]
+pub static EMBRYONIC: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(config::DEFAULT_EMBRYONIC, 0);
+
+/// Datagrams in fragments whose first fragment passed. Written by the dataplane alone.
+#[map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, Fragment> = LruHashMap::with_max_entries(config::DEFAULT_FRAGMENTS, 0);
+
+/// The settings block. The controller maps it into its memory and writes single aligned fields; the dataplane reads.
+#[map]
+pub static CONFIG: Array<Config> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Zone and counter place of each interface, by interface index. Written by the controller.
+#[map]
+pub static INTERFACES: Array<Interface> = Array::with_max_entries(config::MAX_INTERFACE_INDEX, 0);
+
+/// The entries of both slots: slot * MAX_ENTRIES + entry. Written by the controller, only in the slot not in force.
+#[map]
+pub static RULES: Array<Rule> = Array::with_max_entries(2 * rule::MAX_ENTRIES as u32, 0);
+
+/// Bitmaps of all classes, at [`rule::Dimension::bitmap_index`]. Written as RULES.
+#[map]
+pub static BITMAPS: Array<Bitmap> = Array::with_max_entries(rule::BITMAP_TABLE_ENTRIES, 0);
+
+/// Class of an address, per slot and side. Written as RULES.
+#[map]
+pub static ADDRESSES: LpmTrie<AddressPrefix, u32> = LpmTrie::with_max_entries(rule::MAX_ADDRESS_PREFIXES, 0);
+
+/// Class of a service, per slot. Written as RULES.
+#[map]
+pub static SERVICES: LpmTrie<ServicePrefix, u32> = LpmTrie::with_max_entries(rule::MAX_SERVICE_PREFIXES, 0);
+
+/// Totals. Written by `account` alone.
+#[map]
+pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// Totals by rule number. Written by `account` alone; the controller clears a number before it gives it to another rule.
+#[map]
+pub static RULE_COUNTERS: PerCpuArray<RuleCounters> = PerCpuArray::with_max_entries(rule::MAX_RULE_NUMBERS as u32, 0);
+
+/// Totals by interface place (place 1 is element 0). Written by `account` alone.
+#[map]
+pub static INTERFACE_COUNTERS: PerCpuArray<InterfaceCounters> = PerCpuArray::with_max_entries(config::MAX_INTERFACES as u32, 0);
+
+/// One-sided established bypass flows by rule number. The dataplane adds one at a time, the controller's sweep stores the true number.
+#[map]
+pub static ONE_SIDED: Array<u32> = Array::with_max_entries(rule::MAX_RULE_NUMBERS as u32, 0);
+
+/// Rule names by number: the controller's memory across restarts. The dataplane does not read it.
+#[map]
+pub static RULE_NAMES: Array<[u8; rule::RULE_NAME_LENGTH]> = Array::with_max_entries(rule::MAX_RULE_NUMBERS as u32, 0);
+
+/// Zone names by number: the controller's memory across restarts. The dataplane does not read it.
+#[map]
+pub static ZONE_NAMES: Array<[u8; rule::ZONE_NAME_LENGTH]> = Array::with_max_entries(rule::MAX_ZONES as u32, 0);
