@@ -107,6 +107,8 @@ pub fn build(workspace: &Path, target_directory: &Path, features: &[&str]) -> Re
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
         "-Ctarget-cpu=v3".to_owned(),
+        // Header fields are at odd offsets: without this every one of them is loaded byte by byte. All kernels Weir runs on allow it.
+        "-Ctarget-feature=+allows-misaligned-mem-access".to_owned(),
         format!("-Clinker={}", linker.display()),
     ];
     command
@@ -114,8 +116,8 @@ pub fn build(workspace: &Path, target_directory: &Path, features: &[&str]) -> Re
         .args(["build", "--package", "firewall-ebpf", "--profile", "bpf", "--target", TARGET, "--target-dir"])
         .arg(target_directory)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
-        // aya-ebpf enables one unstable feature on this target.
-        .env("RUSTC_BOOTSTRAP", "aya_ebpf,firewall_ebpf,weir_dataplane");
+        // aya-ebpf and our own crate enable unstable features of this target.
+        .env("RUSTC_BOOTSTRAP", "aya_ebpf,weir_dataplane");
     if toolchain == Toolchain::Nightly {
         command.args(["-Z", "build-std=core"]);
     }
