@@ -107,8 +107,6 @@ pub fn build(workspace: &Path, target_directory: &Path, features: &[&str]) -> Re
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".to_owned(),
         "-Ctarget-cpu=v3".to_owned(),
-        // Header fields are at odd offsets: without this every one of them is loaded byte by byte. All kernels Weir runs on allow it.
-        "-Ctarget-feature=+allows-misaligned-mem-access".to_owned(),
         format!("-Clinker={}", linker.display()),
     ];
     command
