@@ -110,7 +110,7 @@ pub(super) enum AddressError {
     Families,
     #[error("is a range that ends before it begins")]
     Backwards(AddressItem),
-    #[error("is an IPv4 address in IPv6 clothes")]
+    #[error("is an IPv4 address written as IPv6")]
     Mapped(Ipv4Addr),
     #[error("is negated: there is no `!`")]
     Negated,
@@ -239,7 +239,7 @@ mod tests {
     fn families_stay_apart() {
         let both = simplify([prefixes("::/0"), prefixes("10.0.0.0/8"), prefixes("10.1.0.0/16"), prefixes("2001:db8::/32")].concat());
         assert_eq!(both, [prefixes("::/0"), prefixes("10.0.0.0/8")].concat());
-        assert!(prefixes("::1-::ffff:ffff:0").iter().all(|prefix| !prefix.is_v4()));
+        assert!(prefixes("::1-::1:0:ffff:0").iter().all(|prefix| !prefix.is_v4()));
         assert_eq!(prefixes("0.0.0.0-255.255.255.255"), prefixes("0.0.0.0/0"));
     }
 }

@@ -214,7 +214,7 @@ impl<'a> Definitions<'a> {
                 set.prefixes = prefixes.into();
             }
             Ok(_) => {
-                report.error(set.place, format!("too many addresses: all sets together come to more than {MAX_ALL_PREFIXES} prefixes"))
+                report.error(set.place, format!("too many addresses: all sets together come to more than {MAX_ALL_PREFIXES} prefixes"));
             }
             Err(TooManyPrefixes) => report_too_many(set.place, report),
         }
@@ -227,7 +227,7 @@ impl<'a> Definitions<'a> {
         for item in items {
             match item {
                 AddressItem::Set(name) if seen.insert(name) => {
-                    prefixes.extend(self.sets.get(name).into_iter().flat_map(|set| set.prefixes.iter()))
+                    prefixes.extend(self.sets.get(name).into_iter().flat_map(|set| set.prefixes.iter()));
                 }
                 AddressItem::Set(_) => {}
                 other => prefixes.extend(other.prefixes()),
@@ -253,7 +253,7 @@ impl<'a> Definitions<'a> {
                 ServiceItem::Named(name) if !seen.insert(name) => {}
                 ServiceItem::Ports(ports) => ranges.extend(ports),
                 ServiceItem::Named(name) => {
-                    ranges.extend(self.ranges(self.services.get(name).map(|service| &service.items).into_iter().flatten())?)
+                    ranges.extend(self.ranges(self.services.get(name).map(|service| &service.items).into_iter().flatten())?);
                 }
             }
         }

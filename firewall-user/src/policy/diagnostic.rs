@@ -15,6 +15,8 @@ pub const MAX_SHOWN: usize = 50;
 const MAX_KEPT: usize = 1_000;
 /// Characters of a source line that are shown around the place.
 const EXCERPT: usize = 160;
+/// Known words an unknown one is compared with: hints must not cost more than the reading.
+const MAX_COMPARED: usize = 4_096;
 /// Characters of a value that a message quotes.
 const QUOTE: usize = 60;
 
@@ -233,10 +235,12 @@ impl<'s> Report<'s> {
 pub(super) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     // A longer word than any name can be is no typing error, and comparing it would cost its length.
     let word = (word.len() <= 80).then(|| word.to_ascii_lowercase())?;
+    let slips = (word.chars().count() / 3).max(1);
     known
-        .map(|candidate| (strsim::jaro_winkler(&word, &candidate.to_ascii_lowercase()), candidate))
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .take(MAX_COMPARED)
+        .map(|candidate| (strsim::osa_distance(&word, &candidate.to_ascii_lowercase()), candidate))
+        .filter(|(distance, _)| *distance <= slips)
+        .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
 

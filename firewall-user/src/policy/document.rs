@@ -12,6 +12,10 @@ use super::{
     duration,
 };
 
+const BOOLEAN: &str = "true or false";
+const NUMBER: &str = "a whole number";
+const DATE: &str = "a date such as 2027-06-30";
+
 /// A string of a policy and where it lies.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Text<'a> {
@@ -63,8 +67,8 @@ impl<'a> Value<'a> {
         let message = format!("{key} must be {wanted}, not {found}");
         match self.value {
             DeValue::Integer(number) => report.error_with_hint(self.place, message, format!("write \"{}\"", number.as_str())),
-            DeValue::String(text) if wanted.starts_with("true") || wanted.starts_with("a date") || wanted.starts_with("a whole") => {
-                report.error_with_hint(self.place, message, format!("without quotes: {}", quoted(text).trim_matches('"')));
+            DeValue::String(text) if unquoted(text, wanted) => {
+                report.error_with_hint(self.place, message, format!("without quotes: {text}"))
             }
             _ => report.error(self.place, message),
         }
@@ -97,14 +101,14 @@ impl<'a> Value<'a> {
     pub(super) fn boolean(&self, key: &str, report: &mut Report<'_>) -> Option<bool> {
         let boolean = self.value.as_bool();
         if boolean.is_none() {
-            self.wrong_type(key, "true or false", report);
+            self.wrong_type(key, BOOLEAN, report);
         }
         boolean
     }
 
     pub(super) fn number(&self, key: &str, report: &mut Report<'_>) -> Option<u32> {
         let DeValue::Integer(integer) = self.value else {
-            self.wrong_type(key, "a whole number", report);
+            self.wrong_type(key, NUMBER, report);
             return None;
         };
         let number = u32::from_str_radix(integer.as_str(), integer.radix()).ok();
@@ -135,7 +139,7 @@ impl<'a> Value<'a> {
     /// The moment from which something is over: a date means the end of that day (UTC), a time without an offset is UTC.
     pub(super) fn end_of_validity(&self, key: &str, report: &mut Report<'_>) -> Option<jiff::Timestamp> {
         let DeValue::Datetime(written) = self.value else {
-            self.wrong_type(key, "a date such as 2027-06-30", report);
+            self.wrong_type(key, DATE, report);
             return None;
         };
         let moment = moment(written);
@@ -179,7 +183,15 @@ impl<'a> Value<'a> {
     }
 }
 
-fn moment(written: &toml::value::Datetime) -> Option<jiff::Timestamp> {
+/// True when a string would be what is wanted but for its quotes.
+fn unquoted(text: &str, wanted: &str) -> bool {
+    let boolean = wanted == BOOLEAN && matches!(text, "true" | "false");
+    let number = wanted == NUMBER && text.parse::<u32>().is_ok();
+    let date = wanted == DATE && text.parse::<toml::value::Datetime>().is_ok();
+    boolean || number || date
+}
+
+pub(super) fn moment(written: &toml::value::Datetime) -> Option<jiff::Timestamp> {
     use jiff::{
         civil,
         tz::{Offset, TimeZone},

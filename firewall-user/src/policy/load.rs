@@ -124,7 +124,7 @@ fn read_definitions<'a>(documents: &'a [Document<'a>], report: &mut Report<'_>) 
                 "normalizer" => report.error_with_hint(
                     key_place,
                     "normalizer profiles are not available yet",
-                    "leave them out: every flow is normalized by the built-in default profile",
+                    "leave the table out: it would have no effect",
                 ),
                 other => report.unknown_word(key_place, format!("unknown key {}", quoted(other)), other, KEYS.into_iter()),
             }

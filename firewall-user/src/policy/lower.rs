@@ -103,7 +103,7 @@ fn zone_bitmaps(policy: &Policy, numbers: &BTreeMap<&str, u8>) -> Vec<(Dimension
             match zones {
                 None => bitmaps.iter_mut().for_each(|bitmap| bitmap.set(index)),
                 Some(zones) => {
-                    zones.iter().filter_map(|zone| numbers.get(zone.as_str())).for_each(|zone| bitmaps[usize::from(*zone)].set(index))
+                    zones.iter().filter_map(|zone| numbers.get(zone.as_str())).for_each(|zone| bitmaps[usize::from(*zone)].set(index));
                 }
             }
         }

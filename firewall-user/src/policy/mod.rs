@@ -10,6 +10,7 @@ mod definitions;
 mod diagnostic;
 mod document;
 mod duration;
+pub mod edit;
 mod expand;
 mod load;
 mod lower;

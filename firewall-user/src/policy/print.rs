@@ -11,7 +11,7 @@ use super::{
     rule::RuleInfo,
 };
 
-/// Keys are padded to this width, so that the equal signs of a rule stand below each other.
+/// Keys are padded to at least this width, so that the equal signs of most rules stand below each other.
 const KEY_WIDTH: usize = 12;
 /// Longer arrays get one element per line.
 const LINE_WIDTH: usize = 100;
@@ -53,15 +53,26 @@ pub(super) const fn action_name(action: Action) -> &'static str {
     }
 }
 
-struct Table<'f, 'g>(&'f mut fmt::Formatter<'g>);
+/// Keys and values of a table, in order.
+#[derive(Default)]
+pub(super) struct Table(Vec<(&'static str, String)>);
 
-impl Table<'_, '_> {
-    fn key(&mut self, key: &str, value: impl fmt::Display) -> fmt::Result {
-        writeln!(self.0, "{key:KEY_WIDTH$} = {value}")
+impl Table {
+    pub(super) fn key(&mut self, key: &'static str, value: impl fmt::Display) {
+        self.0.push((key, value.to_string()));
     }
 
-    fn duration(&mut self, key: &str, millis: Option<u32>) -> fmt::Result {
-        millis.map_or(Ok(()), |millis| self.key(key, format_args!("\"{}\"", duration::print(millis))))
+    pub(super) fn duration(&mut self, key: &'static str, millis: Option<u32>) {
+        if let Some(millis) = millis {
+            self.key(key, format_args!("\"{}\"", duration::print(millis)));
+        }
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.0.iter().map(|(key, _)| key.len()).max().unwrap_or(0).max(KEY_WIDTH);
+        self.0.iter().try_for_each(|(key, value)| writeln!(f, "{key:width$} = {value}"))
     }
 }
 
@@ -95,56 +106,55 @@ fn write_defaults(defaults: &Defaults, f: &mut fmt::Formatter<'_>) -> Result<boo
     if *defaults == built_in {
         return Ok(false);
     }
-    f.write_str("[defaults]\n")?;
-    let mut table = Table(f);
+    let mut table = Table::default();
     if defaults.inspection != built_in.inspection {
-        table.key("inspection", string(defaults.inspection.name()))?;
+        table.key("inspection", string(defaults.inspection.name()));
     }
-    table.duration("idle-timeout", defaults.overrides.idle)?;
+    table.duration("idle-timeout", defaults.overrides.idle);
     if let Some(timeouts) = defaults.overrides.print_table() {
-        table.key("timeouts", timeouts)?;
+        table.key("timeouts", timeouts);
     }
     if defaults.one_sided_flows != built_in.one_sided_flows {
-        table.key("one-sided-flows", defaults.one_sided_flows)?;
+        table.key("one-sided-flows", defaults.one_sided_flows);
     }
     if defaults.table_full == TableFull::Pass {
-        table.key("table-full", "\"pass\"")?;
+        table.key("table-full", "\"pass\"");
     }
     if defaults.reject_rate != built_in.reject_rate {
-        table.key("reject-rate", defaults.reject_rate)?;
+        table.key("reject-rate", defaults.reject_rate);
     }
+    write!(f, "[defaults]\n{table}")?;
     Ok(true)
 }
 
 fn write_rule(rule: &RuleInfo, defaults: &Defaults, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    f.write_str("[[rule]]\n")?;
-    let mut table = Table(f);
-    table.key("name", string(&rule.name))?;
+    let mut table = Table::default();
+    table.key("name", string(&rule.name));
     if !rule.enabled {
-        table.key("enabled", false)?;
+        table.key("enabled", false);
     }
-    table.key("from", strings(&rule.from))?;
-    table.key("to", strings(&rule.to))?;
-    table.key("service", strings(&rule.service))?;
-    table.key("action", string(action_name(rule.action)))?;
+    table.key("from", strings(&rule.from));
+    table.key("to", strings(&rule.to));
+    table.key("service", strings(&rule.service));
+    table.key("action", string(action_name(rule.action)));
     if rule.action == Action::Allow && rule.inspection != defaults.inspection {
-        table.key("inspection", string(rule.inspection.name()))?;
+        table.key("inspection", string(rule.inspection.name()));
     }
     if rule.sanity_off {
-        table.key("sanity", "\"off\"")?;
+        table.key("sanity", "\"off\"");
     }
-    table.duration("idle-timeout", rule.overrides.idle)?;
+    table.duration("idle-timeout", rule.overrides.idle);
     if let Some(timeouts) = rule.overrides.print_table() {
-        table.key("timeouts", timeouts)?;
+        table.key("timeouts", timeouts);
     }
     if rule.inspection == Inspection::Bypass && rule.one_sided_flows != defaults.one_sided_flows {
-        table.key("one-sided-flows", rule.one_sided_flows)?;
+        table.key("one-sided-flows", rule.one_sided_flows);
     }
     if let Some(expires) = rule.expires {
-        table.key("expires", moment(expires))?;
+        table.key("expires", moment(expires));
     }
     if let Some(because) = &rule.because {
-        table.key("because", string(because))?;
+        table.key("because", string(because));
     }
-    Ok(())
+    write!(f, "[[rule]]\n{table}")
 }

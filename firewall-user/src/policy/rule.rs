@@ -34,16 +34,17 @@ const KEYS: [&str; 14] = [
     "because",
     "guard",
 ];
-/// Keys of the language that this release cannot honour, and what ignoring them would do.
-const NOT_YET: [(&str, &str); 5] = [
+/// Keys of the language that this release cannot honour: what they stand for, and what ignoring them would do.
+const NOT_YET: [(&str, &str, &str); 5] = [
     (
         "guard",
-        "guards are not available yet; leave the key out only if the rule may match without it: a bypass without its guard would be wider than the rule says",
+        "guards are",
+        "leave the key out only if the rule may do without: a bypass without its guard would be wider than the rule says",
     ),
-    ("limits", "limits are not available yet; without them the rule would admit more than it says"),
-    ("normalizer", "normalizer profiles are not available yet; without the profile the rule would let more pass than it says"),
-    ("log", "logging per rule is not available yet; `weir counters` shows each rule's hits"),
-    ("schedule", "schedules are not available yet; `expires` ends a rule for good"),
+    ("limits", "limits are", "leave the key out only if the rule may do without: it would admit more than it says"),
+    ("normalizer", "normalizer profiles are", "leave the key out only if the rule may do without: it would let more pass than it says"),
+    ("log", "logging per rule is", "leave the key out: `weir counters` shows the hits of each rule"),
+    ("schedule", "schedules are", "leave the key out only if the rule may apply at any time; `expires` ends a rule for good"),
 ];
 
 /// A rule as the policy gives it, with defaults resolved.
@@ -161,8 +162,8 @@ impl<'a> Written<'a> {
             "expires" => self.expires = Some(value.end_of_validity(key, report)?),
             "because" => self.because = Some(value.string(key, report)?.value.to_owned()),
             other => {
-                if let Some((_, why)) = NOT_YET.iter().find(|(known, _)| *known == other) {
-                    report.error_with_hint(key_place, format!("{other} cannot be used in a rule yet"), *why);
+                if let Some((_, what, why)) = NOT_YET.iter().find(|(known, ..)| *known == other) {
+                    report.error_with_hint(key_place, format!("{what} not available yet"), *why);
                 } else {
                     let known = KEYS.into_iter().filter(|known| *known != "guard");
                     report.unknown_word(key_place, format!("unknown key {} in a rule", quoted(other)), other, known);

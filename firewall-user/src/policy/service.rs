@@ -10,6 +10,8 @@ pub(super) const ICMPV6: u8 = 58;
 /// Protocols with a name. The first of a number is the one that is printed.
 const PROTOCOLS: [(&str, u8); 9] =
     [("icmp", ICMP), ("tcp", 6), ("udp", 17), ("gre", 47), ("esp", 50), ("ah", 51), ("icmpv6", ICMPV6), ("sctp", 132), ("icmp6", ICMPV6)];
+/// The hint for what is no service at all.
+const SHAPES: &str = "tcp/443, udp/53, tcp/8000-8100,9000, icmp/echo-request, esp, protocol/89, any or the name of a [service.name]";
 const WITH_PORTS: [u8; 3] = [6, 17, 132];
 
 const ICMP_TYPES: [(&str, u8); 9] = [
@@ -60,7 +62,7 @@ pub(super) enum ServiceItem {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ServiceError {
     #[error("is not a service")]
-    Syntax,
+    Syntax(Option<String>),
     #[error("is not a port: ports lie between 0 and 65535")]
     Port,
     #[error("is a range that ends before it begins")]
@@ -78,9 +80,8 @@ pub(super) enum ServiceError {
 impl ServiceError {
     pub(super) fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::Syntax => {
-                "tcp/443, udp/53, tcp/8000-8100,9000, icmp/echo-request, esp, protocol/89, any or the name of a [service.name]".to_owned()
-            }
+            Self::Syntax(Some(near)) => format!("did you mean {near}?"),
+            Self::Syntax(None) => SHAPES.to_owned(),
             Self::Backwards { low, high } => format!("did you mean {low}-{high}?"),
             Self::IcmpType(near) => format!("did you mean {}?", (*near)?),
             Self::NoPorts(name) => format!("write {name} alone"),
@@ -106,7 +107,10 @@ impl ServiceItem {
             (Some((_, protocol)), Some(ports)) => Ok(Self::Ports(vec![PortRange::parse(*protocol, ports)?])),
             (None, None) if is_name(word) => Ok(Self::Named(word.to_owned())),
             (None, None) if word.starts_with(|c: char| c.is_ascii_digit()) => Err(ServiceError::Bare),
-            (None, _) => Err(ServiceError::Syntax),
+            (None, _) => {
+                let near = nearest(head, protocol_names()).map(|near| rest.map_or(near.to_owned(), |rest| format!("{near}/{rest}")));
+                Err(ServiceError::Syntax(near))
+            }
         }
     }
 
