@@ -170,7 +170,7 @@ impl AddressItem {
     pub(super) fn prefixes(&self) -> Vec<Prefix> {
         match self {
             Self::Set(_) => Vec::new(),
-            Self::Network(address, length) => vec![Prefix::new(to_bits(*address), *length + 128 - width(*address))],
+            Self::Network(address, length) => vec![Prefix::new(to_bits(*address), *length + (128 - width(*address)))],
             Self::Range(first, last) => {
                 let is_v4 = first.is_ipv4();
                 let prefixes = range_prefixes(to_bits(*first), to_bits(*last), 128);
