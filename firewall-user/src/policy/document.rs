@@ -68,7 +68,7 @@ impl<'a> Value<'a> {
         match self.value {
             DeValue::Integer(number) => report.error_with_hint(self.place, message, format!("write \"{}\"", number.as_str())),
             DeValue::String(text) if unquoted(text, wanted) => {
-                report.error_with_hint(self.place, message, format!("without quotes: {text}"))
+                report.error_with_hint(self.place, message, format!("without quotes: {text}"));
             }
             _ => report.error(self.place, message),
         }

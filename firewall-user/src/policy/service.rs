@@ -8,11 +8,21 @@ pub(super) const ICMP: u8 = 1;
 pub(super) const ICMPV6: u8 = 58;
 
 /// Protocols with a name. The first of a number is the one that is printed.
-const PROTOCOLS: [(&str, u8); 9] =
-    [("icmp", ICMP), ("tcp", 6), ("udp", 17), ("gre", 47), ("esp", 50), ("ah", 51), ("icmpv6", ICMPV6), ("sctp", 132), ("icmp6", ICMPV6)];
+const PROTOCOLS: [(&str, u8); 10] = [
+    ("icmp", ICMP),
+    ("tcp", 6),
+    ("udp", 17),
+    ("gre", 47),
+    ("esp", 50),
+    ("ah", 51),
+    ("icmpv6", ICMPV6),
+    ("sctp", 132),
+    ("udplite", 136),
+    ("icmp6", ICMPV6),
+];
 /// The hint for what is no service at all.
 const SHAPES: &str = "tcp/443, udp/53, tcp/8000-8100,9000, icmp/echo-request, esp, protocol/89, any or the name of a [service.name]";
-const WITH_PORTS: [u8; 3] = [6, 17, 132];
+const WITH_PORTS: [u8; 4] = [6, 17, 132, 136];
 
 const ICMP_TYPES: [(&str, u8); 9] = [
     ("echo-reply", 0),
