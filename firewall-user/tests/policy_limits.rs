@@ -1,0 +1,210 @@
+//! Every limit of a policy has its own error, files that cannot be read are named, and diagnostics read as JSON.
+
+use std::{fs, path::PathBuf, process};
+
+use firewall_common::rule::{Action, MAX_ENTRIES};
+use firewall_user::policy::{self, Clock, Diagnostics, LowerError, MAX_BYTES, MAX_RULES, MAX_SHOWN, Numbers, Policy, Source};
+
+fn check(text: String) -> Result<Policy, Diagnostics> {
+    policy::load_sources(vec![Source { path: "limits.toml".into(), text }], None).map(|(policy, _)| policy)
+}
+
+fn message(text: String) -> String {
+    check(text).expect_err("the policy is refused").to_string()
+}
+
+fn rules(count: usize, keys: impl Fn(usize) -> String) -> String {
+    (0..count).map(|number| format!("[[rule]]\nname = \"r{number}\"\naction = \"drop\"\n{}\n", keys(number))).collect()
+}
+
+/// A directory of its own for each test, removed at the end.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("weir-policy-{name}-{}", process::id()));
+        fs::create_dir_all(&path).expect("a temporary directory");
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+#[test]
+fn entries_are_limited() {
+    let full = check(rules(MAX_ENTRIES, |number| format!("service = \"udp/{number}\""))).expect("the policy just fits");
+    assert_eq!(full.entry_count(), MAX_ENTRIES);
+    let errors = message(rules(MAX_ENTRIES + 1, |number| format!("service = \"udp/{number}\"")));
+    assert!(
+        errors.starts_with("limits.toml:4098:8: too many rules: with this one the policy has 1025 entries, the limit is 1024\n"),
+        "{errors}"
+    );
+    let zones: Vec<String> = (0..33).map(|zone| format!("\"z{zone} 10.0.0.{zone}\"")).collect();
+    let pairs = format!("from = [{0}]\nto = [{0}]", zones.join(", "));
+    let errors = message(rules(1, |_| pairs.clone()));
+    assert!(errors.contains("too many rules: with this one the policy has 1089 entries"), "{errors}");
+}
+
+#[test]
+fn selectors_that_share_their_addresses_share_an_entry() {
+    let policy = check(rules(1, |_| {
+        "from = [\"a 10.0.0.1\", \"b 10.0.0.1\", \"a 10.0.0.1\", \"c\", \"d\"]\nto = [\"c\", \"c 10.0.0.1\"]".to_owned()
+    }));
+    assert_eq!(policy.expect("a good policy").entry_count(), 2);
+}
+
+#[test]
+fn disabled_rules_take_no_entry_but_are_limited_too() {
+    let policy = check(rules(MAX_RULES, |_| "enabled = false".to_owned())).expect("the policy just fits");
+    assert_eq!((policy.entry_count(), policy.rules().len()), (0, MAX_RULES));
+    let errors = message(rules(MAX_RULES + 1, |_| "enabled = false".to_owned()));
+    assert!(errors.contains("too many rules: a policy can have 4096, disabled ones included"), "{errors}");
+}
+
+#[test]
+fn classes_are_limited() {
+    // Every other port of every rule overlaps differently: each port falls into a class of its own.
+    let errors = message(rules(1_000, |number| format!("service = \"udp/{}-{}\"", number * 2, number * 2 + 1_500)));
+    assert!(errors.contains("too many different services: they fall into more than 1500 classes"), "{errors}");
+    let errors = message(rules(1_000, |number| {
+        format!("to = \"any 10.0.{}.{}-10.3.{}.{}\"", number / 250, number % 250, number / 250, number % 250)
+    }));
+    assert!(errors.contains("too many different destination addresses"), "{errors}");
+}
+
+#[test]
+fn prefixes_are_limited() {
+    let host = |number: usize| format!("\"10.{}.{}.{}\"", number >> 15 & 255, number >> 7 & 255, number << 1 & 255);
+    let hosts = |count: usize| (0..count).map(host).collect::<Vec<_>>().join(",");
+    let errors = message(format!("[set.big]\naddresses = [{}]\n{}", hosts(40_000), rules(1, |_| "from = \"any @big\"".to_owned())));
+    assert!(errors.contains("too many addresses: they come to more than 32768 prefixes"), "{errors}");
+    let both = rules(1, |_| "from = \"any @big\"\nto = \"any @big\"".to_owned());
+    let errors = message(format!("[set.big]\naddresses = [{}]\n{both}", hosts(20_000)));
+    assert!(errors.contains("too many addresses: the policy comes to more than 32768 prefixes"), "{errors}");
+    let ports: Vec<String> = (0..9_000).map(|number| (number * 3).to_string()).collect();
+    let errors = message(rules(1, |_| format!("service = \"tcp/{}\"", ports.join(","))));
+    assert!(errors.contains("too many ports: a policy has room for 8192 ranges"), "{errors}");
+}
+
+#[test]
+fn zones_are_limited() {
+    let errors = message(rules(32, |number| format!("from = \"zone{number}\"")));
+    assert!(errors.contains("too many zones: the policy names 32 beside self, there can be 31"), "{errors}");
+}
+
+#[test]
+fn sets_may_not_nest_without_end() {
+    let sets: String = (0..40).map(|number| format!("[set.s{number:02}]\naddresses = \"@s{:02}\"\n", number + 1)).collect();
+    let errors = message(format!("{sets}[set.s40]\naddresses = \"10.0.0.1\"\n{}", rules(1, |_| "from = \"any @s00\"".to_owned())));
+    assert!(errors.contains("sets name sets more than 16 deep"), "{errors}");
+}
+
+#[test]
+fn many_errors_are_shown_in_part_and_counted() {
+    let errors = check(rules(60, |_| "form = \"x\"".to_owned())).expect_err("the policy is refused");
+    assert_eq!((errors.errors.len(), errors.omitted), (MAX_SHOWN, 10));
+    assert!(errors.to_string().ends_with("10 more errors are not shown"));
+}
+
+#[test]
+fn unreadable_files_are_named() {
+    let directory = Directory::new("unreadable");
+    let missing = directory.0.join("missing");
+    let errors = policy::load(&missing, None).expect_err("nothing to read").to_string();
+    assert!(errors.starts_with(&format!("{}: cannot be read: ", missing.display())), "{errors}");
+    fs::write(directory.0.join("a.toml"), "[[rule]]\nname = \"a\"\naction = \"drop\"\n").expect("a file");
+    assert!(policy::load(&directory.0, None).is_ok());
+    let dangling = directory.0.join("b.toml");
+    std::os::unix::fs::symlink(&missing, &dangling).expect("a symbolic link");
+    let errors = policy::load(&directory.0, None).expect_err("one file cannot be read").to_string();
+    assert!(errors.starts_with(&format!("{}: cannot be read: ", dangling.display())), "{errors}");
+    let device = policy::load("/dev/zero".as_ref(), None).expect_err("not a file").to_string();
+    assert_eq!(device, "/dev/zero: is not a regular file");
+}
+
+#[test]
+fn large_files_are_refused() {
+    let directory = Directory::new("large");
+    for name in ["a.toml", "b.toml"] {
+        let comment = vec![b'#'; MAX_BYTES * 2 / 3];
+        fs::write(directory.0.join(name), comment).expect("a file");
+    }
+    let errors = policy::load(&directory.0, None).expect_err("too large").to_string();
+    let second = directory.0.join("b.toml");
+    assert_eq!(errors, format!("{}: too large: the files of a policy may have 16 MiB together", second.display()));
+}
+
+#[test]
+fn diagnostics_read_as_json() {
+    let errors = check("[[rule]]\nname = \"a\"\naction = \"alow\"\n".to_owned()).expect_err("the policy is refused");
+    let json = serde_json::to_value(&errors).expect("JSON");
+    let expected = serde_json::json!({"errors": [{
+        "file": "limits.toml", "line": 3, "column": 10,
+        "message": "action cannot be \"alow\"", "hint": "did you mean \"allow\"?",
+    }], "omitted": 0});
+    assert_eq!(json, expected);
+}
+
+struct NoZones;
+struct NoRules;
+
+impl Numbers for NoZones {
+    fn zone(&mut self, _: &str) -> Option<u8> {
+        None
+    }
+    fn rule(&mut self, _: &str) -> Option<u16> {
+        Some(1)
+    }
+}
+
+impl Numbers for NoRules {
+    fn zone(&mut self, _: &str) -> Option<u8> {
+        Some(1)
+    }
+    fn rule(&mut self, _: &str) -> Option<u16> {
+        // Beyond the table: as good as none.
+        Some(u16::MAX)
+    }
+}
+
+#[test]
+fn lowering_says_which_number_is_missing() {
+    let policy = check(rules(1, |_| "from = \"outside\"".to_owned())).expect("a good policy");
+    let clock = Clock { monotonic_ns: 1, realtime: jiff::Timestamp::UNIX_EPOCH };
+    assert_eq!(policy::lower(&policy, &mut NoZones, &clock), Err(LowerError::Zones("outside".to_owned())));
+    assert_eq!(policy::lower(&policy, &mut NoRules, &clock), Err(LowerError::Rules("r0".to_owned())));
+}
+
+#[test]
+fn idle_times_and_quotas_are_resolved() {
+    let text = "[defaults]\nidle-timeout = \"1h\"\ntimeouts = { icmp = \"5s\", bypass-closing = \"20s\" }\none-sided-flows = 9\n\
+                [[rule]]\nname = \"vpn\"\naction = \"allow\"\ninspection = \"bypass\"\nidle-timeout = \"15s\"\ntimeouts = { other = \"1s\" }\n\
+                [[rule]]\nname = \"rest\"\naction = \"allow\"\nexpires = 1969-12-31\n";
+    let policy = check(text.to_owned()).expect("a good policy");
+    let [vpn, rest] = policy.rules() else { panic!("two rules") };
+    assert_eq!(
+        (vpn.timeouts.established, vpn.timeouts.udp_stream, vpn.timeouts.other, vpn.timeouts.bypass),
+        (15_000, 15_000, 1_000, 15_000)
+    );
+    assert_eq!((vpn.timeouts.bypass_closing, vpn.timeouts.icmp, vpn.timeouts.embryonic), (15_000, 5_000, 30_000));
+    assert_eq!((rest.timeouts.established, rest.timeouts.other, rest.timeouts.bypass), (3_600_000, 3_600_000, 120_000));
+    assert_eq!((vpn.one_sided_flows, rest.one_sided_flows), (9, 0));
+    assert_eq!((rest.action, rest.expires), (Action::Allow, Some(jiff::Timestamp::UNIX_EPOCH)));
+    // What has expired must not become what never does.
+    let clock = Clock { monotonic_ns: 7, realtime: jiff::Timestamp::UNIX_EPOCH };
+    struct Any;
+    impl Numbers for Any {
+        fn zone(&mut self, _: &str) -> Option<u8> {
+            Some(1)
+        }
+        fn rule(&mut self, _: &str) -> Option<u16> {
+            Some(1)
+        }
+    }
+    let lowered = policy::lower(&policy, &mut Any, &clock).expect("numbers for all");
+    assert_eq!(lowered.entries.iter().map(|entry| entry.expires).collect::<Vec<_>>(), [0, 7]);
+}
