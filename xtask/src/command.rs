@@ -73,9 +73,14 @@ fn failure(command: &Command, status: ExitStatus, last: &VecDeque<String>) -> an
     anyhow::anyhow!("`{}` failed ({status}){said}", line(command))
 }
 
+/// Whether this process may create namespaces and load BPF programs.
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 /// Refuses to go on without root, naming what needs it.
 pub fn require_root(what: &str) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
+    if !is_root() {
         bail!("{what} needs root: it creates network namespaces and loads BPF programs (try `sudo -E env PATH=\"$PATH\" cargo xtask …`)");
     }
     Ok(())

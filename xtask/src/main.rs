@@ -1,16 +1,9 @@
-//! Developer verbs: `cargo xtask VERB`. This file parses and dispatches, each verb has a file of its own.
-//!
-//! xtask compiles without the eBPF toolchain, which its first verb installs: it never depends on the crates that need one.
-
-pub mod build;
-pub mod command;
-pub mod ebpf;
-pub mod progress;
-pub mod setup;
+//! `cargo xtask VERB`: parses and dispatches. Each verb has a file of its own.
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use xtask::{build, ctcp, setup, tcp};
 
 /// Developer verbs of Weir.
 #[derive(Debug, Parser)]
@@ -26,12 +19,20 @@ enum Verb {
     Setup(setup::Arguments),
     /// Build `weir` with its dataplane inside.
     Build(build::Arguments),
+    /// One endpoint of an IPsec-over-TCP pair, inside a namespace.
+    #[command(hide = true)]
+    CtcpEndpoint(ctcp::endpoint::Arguments),
+    /// One endpoint of a TCP transfer, inside a namespace.
+    #[command(hide = true)]
+    TcpEndpoint(tcp::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Setup(arguments) => setup::run(&arguments),
         Verb::Build(arguments) => build::run(&arguments),
+        Verb::CtcpEndpoint(arguments) => ctcp::endpoint::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::TcpEndpoint(arguments) => tcp::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -55,7 +55,7 @@ pub fn ensure(need: Need) -> Result<()> {
 }
 
 fn install(missing: Missing, need: Need) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
+    if !command::is_root() {
         bail!("run `cargo xtask setup` as root, or install this yourself:\n{}", missing.advice());
     }
     if missing.bpffs {

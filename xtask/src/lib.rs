@@ -1,0 +1,16 @@
+//! Developer verbs of Weir and what they are made of: the eBPF build step, namespaces, traffic.
+//!
+//! xtask compiles without the eBPF toolchain, which its first verb installs: it never depends on the crates that need one.
+
+pub mod build;
+pub mod command;
+pub mod ctcp;
+pub mod ebpf;
+pub mod netns;
+pub mod pattern;
+pub mod progress;
+pub mod report;
+pub mod setup;
+pub mod tcp;
+pub mod traffic;
+pub mod undo;
