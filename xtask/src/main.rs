@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{build, ctcp, setup, tcp};
+use xtask::{build, ctcp, demo, setup, tcp};
 
 /// Developer verbs of Weir.
 #[derive(Debug, Parser)]
@@ -19,6 +19,8 @@ enum Verb {
     Setup(setup::Arguments),
     /// Build `weir` with its dataplane inside.
     Build(build::Arguments),
+    /// Show, in network namespaces, what packet loss does to IPsec over TCP and what Weir does about it.
+    Demo(demo::Arguments),
     /// One endpoint of an IPsec-over-TCP pair, inside a namespace.
     #[command(hide = true)]
     CtcpEndpoint(ctcp::endpoint::Arguments),
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().verb {
         Verb::Setup(arguments) => setup::run(&arguments),
         Verb::Build(arguments) => build::run(&arguments),
+        Verb::Demo(arguments) => demo::run(&arguments),
         Verb::CtcpEndpoint(arguments) => ctcp::endpoint::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::TcpEndpoint(arguments) => tcp::run(&arguments).map(|()| ExitCode::SUCCESS),
     };

@@ -29,7 +29,9 @@ pub struct Arguments {
 pub enum Need {
     /// Compiler and linker for BPF.
     Build,
-    /// Those, and what a run in network namespaces needs: the peers' programs and a mounted BPF file system.
+    /// What a run in network namespaces needs: the peers' programs and a mounted BPF file system.
+    Peers,
+    /// Both: to build and to run.
     Run,
 }
 

@@ -58,27 +58,34 @@ pub struct Figures {
     pub lost_packets: u64,
 }
 
-/// Runs a pair of IPsec-over-TCP endpoints, both sending. `client_port` differs from run to run, so that no flow is met again.
-pub fn ctcp(topology: &Topology, plan: Plan<'_>, acknowledge: Acknowledge, client_port: u16) -> Result<Figures> {
+/// Runs a pair of IPsec-over-TCP endpoints, both sending. `client_port` differs from run to run, so that no flow is met again;
+/// `halfway` is called in the middle of the run.
+pub fn ctcp(
+    topology: &Topology,
+    plan: Plan<'_>,
+    acknowledge: Acknowledge,
+    client_port: u16,
+    halfway: impl FnOnce() -> Result<()>,
+) -> Result<Figures> {
     let client = SocketAddrV4::new(CLIENT, client_port).to_string();
     let server = SocketAddrV4::new(SERVER, CTCP_PORT).to_string();
     let (rate, size, seconds) = (CTCP_RATE.to_string(), CTCP_SIZE.to_string(), plan.seconds.to_string());
     let common = ["ctcp-endpoint", "--rate", &rate, "--size", &size, "--seconds", &seconds, "--acknowledge", acknowledge.argument()];
     let server_arguments = [&common[..], &["--role", "server", "--local", &server]].concat();
     let client_arguments = [&common[..], &["--role", "client", "--local", &client, "--remote", &server]].concat();
-    pair(topology, plan, &server_arguments, &client_arguments)
+    pair(topology, plan, &server_arguments, &client_arguments, halfway)
 }
 
 /// Runs a transfer from client to server over the kernels' TCP.
-pub fn tcp(topology: &Topology, plan: Plan<'_>) -> Result<Figures> {
+pub fn tcp(topology: &Topology, plan: Plan<'_>, halfway: impl FnOnce() -> Result<()>) -> Result<Figures> {
     let server = SocketAddrV4::new(SERVER, TCP_PORT).to_string();
     let (rate, seconds) = (TCP_RATE.to_string(), plan.seconds.to_string());
     let common = ["tcp-endpoint", "--rate", &rate, "--seconds", &seconds, "--address", &server, "--role"];
-    pair(topology, plan, &[&common[..], &["server"]].concat(), &[&common[..], &["client"]].concat())
+    pair(topology, plan, &[&common[..], &["server"]].concat(), &[&common[..], &["client"]].concat(), halfway)
 }
 
 /// Runs one endpoint in each namespace and puts their figures together.
-fn pair(topology: &Topology, plan: Plan<'_>, server: &[&str], client: &[&str]) -> Result<Figures> {
+fn pair(topology: &Topology, plan: Plan<'_>, server: &[&str], client: &[&str], halfway: impl FnOnce() -> Result<()>) -> Result<Figures> {
     topology.set_loss(0)?;
     let mut server = Peer::start(plan.xtask, &topology.server, "the server", server)?;
     server.ready(CONNECT_PATIENCE)?;
@@ -87,6 +94,8 @@ fn pair(topology: &Topology, plan: Plan<'_>, server: &[&str], client: &[&str]) -
     server.connected(CONNECT_PATIENCE)?;
     thread::sleep(LOSSLESS);
     topology.set_loss(plan.loss)?;
+    thread::sleep((Duration::from_secs(u64::from(plan.seconds)) / 2).saturating_sub(LOSSLESS));
+    halfway()?;
     let patience = Duration::from_secs(u64::from(plan.seconds)) + END_PATIENCE;
     let (client_seconds, client_totals) = client.finish(patience)?;
     let (server_seconds, server_totals) = server.finish(patience)?;

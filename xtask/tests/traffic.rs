@@ -43,7 +43,7 @@ fn without_a_firewall_the_pair_lives_with_and_without_loss() {
         for (port, loss, acknowledge) in
             [(40_001, 0, Acknowledge::RepeatAtGap), (40_002, 2, Acknowledge::RepeatAtGap), (40_003, 2, Acknowledge::HighestSeen)]
         {
-            let figures = ctcp(topology, plan(loss), acknowledge, port).expect("both ends run");
+            let figures = ctcp(topology, plan(loss), acknowledge, port, || Ok(())).expect("both ends run");
             assert!(alive(&figures.to_server, loss) && alive(&figures.to_client, loss), "{loss} % {acknowledge:?}: {figures:?}");
             assert_eq!(figures.lost_packets > 0, loss > 0, "{figures:?}");
             let (server, client) = (&figures.to_server, &figures.to_client);
@@ -59,10 +59,10 @@ fn without_a_firewall_the_pair_lives_with_and_without_loss() {
 fn a_strict_conntrack_kills_the_pair_that_repeats_its_acknowledgement_and_no_other() {
     in_topology(|topology| {
         strict_conntrack(topology);
-        let repeats = ctcp(topology, plan(LOSS), Acknowledge::RepeatAtGap, 40_001).expect("both ends run");
+        let repeats = ctcp(topology, plan(LOSS), Acknowledge::RepeatAtGap, 40_001, || Ok(())).expect("both ends run");
         assert_eq!((repeats.to_server.last(2), repeats.to_client.last(2)), (&[0, 0][..], &[0, 0][..]), "{repeats:?}");
         assert!(repeats.to_server.delivered[0] > 0 && repeats.to_client.delivered[0] > 0, "it worked before the loss: {repeats:?}");
-        let jumps = ctcp(topology, plan(LOSS), Acknowledge::HighestSeen, 40_002).expect("both ends run");
+        let jumps = ctcp(topology, plan(LOSS), Acknowledge::HighestSeen, 40_002, || Ok(())).expect("both ends run");
         assert!(alive(&jumps.to_server, LOSS) && alive(&jumps.to_client, LOSS), "{jumps:?}");
     });
 }
@@ -71,7 +71,7 @@ fn a_strict_conntrack_kills_the_pair_that_repeats_its_acknowledgement_and_no_oth
 fn a_transfer_over_real_tcp_lives_at_the_same_loss() {
     in_topology(|topology| {
         strict_conntrack(topology);
-        let figures = tcp(topology, plan(LOSS)).expect("both ends run");
+        let figures = tcp(topology, plan(LOSS), || Ok(())).expect("both ends run");
         let direction = &figures.to_server;
         assert!(figures.lost_packets > 0, "{figures:?}");
         assert!(direction.last(4).iter().all(|bytes| *bytes > 0), "{figures:?}");

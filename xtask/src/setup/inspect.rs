@@ -39,14 +39,14 @@ pub(super) struct Missing {
 
 impl Missing {
     pub(super) fn look(need: Need) -> Self {
-        let toolchain = ebpf::find_toolchain();
-        let mut missing = Self {
-            compiler: toolchain.is_none(),
-            linker: !linker_runs(),
-            nightly: toolchain == Some(ebpf::Toolchain::Nightly),
-            ..Self::default()
-        };
-        if need == Need::Run {
+        let mut missing = Self::default();
+        if need != Need::Peers {
+            let toolchain = ebpf::find_toolchain();
+            missing.compiler = toolchain.is_none();
+            missing.linker = !linker_runs();
+            missing.nightly = toolchain == Some(ebpf::Toolchain::Nightly);
+        }
+        if need != Need::Build {
             missing.peers = PEERS.into_iter().filter(|peer| !command::installed(peer.program)).collect();
             missing.bpffs = !bpffs_mounted(&std::fs::read_to_string("/proc/self/mounts").unwrap_or_default());
         }
