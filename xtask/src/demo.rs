@@ -115,7 +115,10 @@ fn perform(binary: PathBuf) -> Result<Outcome> {
         weir.apply(policy)?;
         let step = Step::start(claim.title());
         let run = measure(claim, &topology, &weir)?;
-        step.done(run.problem.as_deref().unwrap_or("holds"));
+        match &run.problem {
+            None => step.done("shown"),
+            Some(_) => step.failed("not shown"),
+        }
         runs.push(run);
     }
     let (counters, counters_table) = (weir.all_counters()?, weir.show("counters")?);

@@ -30,8 +30,8 @@ impl Namespace {
         });
         command::output(Command::new("ip").args(["netns", "add", &name]))?;
         let namespace = Self { name, _removal: removal };
-        namespace.sysctl("net.ipv6.conf.all.disable_ipv6", "1")?;
-        namespace.sysctl("net.ipv6.conf.default.disable_ipv6", "1")?;
+        namespace.sysctl("net/ipv6/conf/all/disable_ipv6", "1")?;
+        namespace.sysctl("net/ipv6/conf/default/disable_ipv6", "1")?;
         namespace.ip("link set lo up")?;
         Ok(namespace)
     }
@@ -57,13 +57,16 @@ impl Namespace {
         command::output(self.command("nft").arg(commands))
     }
 
-    pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
-        command::output(self.command("sysctl").args(["-q", "-w", &format!("{key}={value}")])).map(drop)
+    /// Sets a kernel parameter, named by its path below `/proc/sys`.
+    pub fn sysctl(&self, path: &str, value: &str) -> Result<()> {
+        // Written by a shell inside: `sysctl` is a package of its own, which a small system lacks.
+        let mut shell = self.command("sh");
+        command::output(shell.args(["-c", "echo \"$1\" >\"/proc/sys/$0\"", path, value])).map(drop)
     }
 
     /// A router: forwards between its interfaces.
     pub fn forward(&self) -> Result<()> {
-        self.sysctl("net.ipv4.ip_forward", "1")
+        self.sysctl("net/ipv4/ip_forward", "1")
     }
 }
 

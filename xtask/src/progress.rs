@@ -7,7 +7,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// One step of long work. Dropped before [`Step::done`], it counts as failed.
+/// One step of long work. Dropped before [`Step::done`] or [`Step::failed`], it counts as failed.
 #[derive(Debug)]
 pub struct Step {
     title: String,
@@ -43,6 +43,12 @@ impl Step {
     pub fn done(mut self, note: &str) {
         self.finished = true;
         self.leave("✓", note);
+    }
+
+    /// Ends the step badly, with the reason.
+    pub fn failed(mut self, why: &str) {
+        self.finished = true;
+        self.leave("✗", why);
     }
 
     fn leave(&self, mark: &str, note: &str) {

@@ -88,6 +88,6 @@ fn strict_conntrack(topology: &Topology) {
               add rule ip strict forward ct state invalid counter drop",
         )
         .expect("nft takes the rule");
-    topology.gateway.sysctl("net.netfilter.nf_conntrack_tcp_be_liberal", "0").expect("conntrack is there");
-    topology.gateway.sysctl("net.netfilter.nf_conntrack_tcp_loose", "0").expect("conntrack is there");
+    topology.gateway.sysctl("net/netfilter/nf_conntrack_tcp_be_liberal", "0").expect("conntrack is there");
+    topology.gateway.sysctl("net/netfilter/nf_conntrack_tcp_loose", "0").expect("conntrack is there");
 }

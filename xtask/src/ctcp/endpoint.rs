@@ -30,6 +30,7 @@ const SYN_TRIES: u32 = 4;
 const CLIENT_WAIT: Duration = Duration::from_secs(20);
 /// A waiting receiver looks this often whether it is over.
 const RECEIVE_WAIT: Duration = Duration::from_millis(50);
+const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 /// Between the last data and the reset, so that what is under way arrives.
 const LINGER: Duration = Duration::from_millis(300);
 /// Receive offload joins segments of one flow only if the IPv4 identification of packets that may be fragmented grows by one. A segment
@@ -104,6 +105,8 @@ impl Link {
         let protocol = Protocol::from(i32::from(ETHERTYPE_IPV4.to_be()));
         let receiving = Socket::new(Domain::PACKET, Type::DGRAM, Some(protocol)).context("cannot open a packet socket")?;
         receiving.set_read_timeout(Some(RECEIVE_WAIT)).context("cannot set a read timeout")?;
+        // Beyond the system's limit for it: a busy machine must not look like a lossy network.
+        rustix::net::sockopt::set_socket_recv_buffer_size_force(&receiving, RECEIVE_BUFFER).context("cannot enlarge a buffer")?;
         Ok(Self { local, sending, receiving, identification: AtomicU16::new(1) })
     }
 
