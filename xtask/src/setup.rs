@@ -11,7 +11,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use rustix::mount::MountFlags;
 
 use crate::{command, ebpf, progress::Step};
@@ -87,7 +87,8 @@ fn install(missing: Missing, need: Need) -> Result<()> {
 
 fn mount_bpffs() -> Result<()> {
     let step = Step::start(format!("mount the BPF file system at {BPFFS}"));
-    rustix::mount::mount("bpf", BPFFS, "bpf", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)?;
+    rustix::mount::mount("bpf", BPFFS, "bpf", MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC, None)
+        .with_context(|| format!("cannot mount the BPF file system at {BPFFS}"))?;
     step.done("");
     Ok(())
 }
