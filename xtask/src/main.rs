@@ -7,7 +7,7 @@ use xtask::{build, ctcp, demo, setup, tcp};
 
 /// Developer verbs of Weir.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", disable_help_subcommand = true)]
+#[command(name = "cargo-xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
