@@ -1,0 +1,3 @@
+//! The parts of `weir`, for the binary and for tests.
+
+pub mod policy;

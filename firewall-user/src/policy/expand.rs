@@ -1,0 +1,79 @@
+//! Rules become entries: one for each pair of a rule's groups of `from` and `to`.
+
+use std::collections::HashSet;
+
+use firewall_common::rule::MAX_ENTRIES;
+
+use super::{
+    address::{AddressSet, Prefix},
+    definitions::MAX_ALL_PREFIXES,
+    diagnostic::Report,
+    rule::Matches,
+    selector::group,
+    service::ServiceSet,
+};
+
+/// One entry of the lowered policy, with names where numbers will be. `None` is always "any".
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    /// Index of the rule.
+    pub(super) rule: usize,
+    pub(super) from: Option<Vec<String>>,
+    pub(super) source: Option<AddressSet>,
+    pub(super) to: Option<Vec<String>>,
+    pub(super) destination: Option<AddressSet>,
+    pub(super) service: Option<ServiceSet>,
+}
+
+#[derive(Default)]
+pub(super) struct Expansion {
+    pub(super) entries: Vec<Entry>,
+    /// Lists of addresses in use: the same list is kept once.
+    lists: HashSet<AddressSet>,
+    prefixes: usize,
+    full: bool,
+}
+
+impl Expansion {
+    /// Adds the entries of rule number `rule`; the first rule that finds no room is reported.
+    pub(super) fn add(&mut self, rule: usize, matches: &Matches, report: &mut Report<'_>) {
+        if self.full {
+            return;
+        }
+        let (from, to) = (group(&matches.from), group(&matches.to));
+        let service: Option<ServiceSet> = matches.service.as_deref().map(Into::into);
+        let total = from.len().saturating_mul(to.len()).saturating_add(self.entries.len());
+        if total > MAX_ENTRIES {
+            self.full = true;
+            let message = format!("too many rules: with this one the policy has {total} entries, the limit is {MAX_ENTRIES}");
+            let hint = "a rule takes one entry for each pair of a from and a to; zones with the same addresses count once";
+            return report.error_with_hint(matches.place, message, hint);
+        }
+        for (from_zones, source) in &from {
+            let source = source.as_deref().map(|prefixes| self.list(prefixes));
+            for (to_zones, destination) in &to {
+                let destination = destination.as_deref().map(|prefixes| self.list(prefixes));
+                let (from, to, source) = (from_zones.clone(), to_zones.clone(), source.clone());
+                self.entries.push(Entry { rule, from, source, to, destination, service: service.clone() });
+            }
+        }
+        if self.prefixes > MAX_ALL_PREFIXES {
+            self.full = true;
+            report.error_with_hint(
+                matches.place,
+                format!("too many addresses: the rules' lists of addresses come to more than {MAX_ALL_PREFIXES} prefixes"),
+                "use the same sets in more rules: equal lists count once",
+            );
+        }
+    }
+
+    fn list(&mut self, prefixes: &[Prefix]) -> AddressSet {
+        if let Some(known) = self.lists.get(prefixes) {
+            return known.clone();
+        }
+        let list: AddressSet = prefixes.into();
+        self.prefixes += list.len();
+        self.lists.insert(list.clone());
+        list
+    }
+}

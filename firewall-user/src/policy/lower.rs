@@ -1,0 +1,160 @@
+//! The policy as the dataplane reads it, and the same evaluation on the host.
+
+use std::collections::BTreeMap;
+
+use firewall_common::{
+    flow::Address,
+    rule::{Bitmap, Dimension, MAX_RULE_NUMBERS, MAX_ZONES, Rule, ZONE_SELF, rule_flags},
+};
+
+use super::{Policy, rule::RuleInfo, selector::SELF};
+
+/// Gives zones and rules their stable numbers. `None`: there is no number left.
+pub trait Numbers {
+    fn zone(&mut self, name: &str) -> Option<u8>;
+    fn rule(&mut self, name: &str) -> Option<u16>;
+}
+
+/// One moment on both clocks, to turn `expires` into monotonic time.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    pub monotonic_ns: u64,
+    pub realtime: jiff::Timestamp,
+}
+
+/// Why a checked policy could not be lowered: the controller has no number left for it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LowerError {
+    #[error("no number is left for zone \"{0}\": there can be {MAX_ZONES} zones, self included")]
+    Zones(String),
+    #[error("no number is left for rule \"{0}\": live flows still name {MAX_RULE_NUMBERS} rules of this and earlier policies")]
+    Rules(String),
+}
+
+/// A policy in the dataplane's terms, for either slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lowered {
+    pub entries: Vec<Rule>,
+    /// Dimension, class, entries that accept it. Every class of the tables below is here, and every zone number.
+    pub bitmaps: Vec<(Dimension, u32, Bitmap)>,
+    /// Dimension, address, length of the prefix in bits (of 128), class.
+    pub addresses: Vec<(Dimension, Address, u8, u32)>,
+    /// Protocol, port (or ICMP type and code), length of the prefix in bits (of 24, the protocol's eight first), class.
+    pub services: Vec<(u8, [u8; 2], u8, u32)>,
+}
+
+/// Lowers a policy.
+pub fn lower(policy: &Policy, numbers: &mut dyn Numbers, clock: &Clock) -> Result<Lowered, LowerError> {
+    let mut rule_numbers: Vec<Option<u16>> = vec![None; policy.rules.len()];
+    let mut zone_numbers: BTreeMap<&str, u8> = BTreeMap::from([(SELF, ZONE_SELF)]);
+    let mut entries = Vec::with_capacity(policy.entries.len());
+    for entry in &policy.entries {
+        let rule = &policy.rules[entry.rule];
+        let number = match rule_numbers[entry.rule] {
+            Some(number) => number,
+            None => numbers
+                .rule(&rule.name)
+                .filter(|number| usize::from(*number) < MAX_RULE_NUMBERS)
+                .ok_or_else(|| LowerError::Rules(rule.name.clone()))?,
+        };
+        rule_numbers[entry.rule] = Some(number);
+        entries.push(lower_rule(rule, number, clock));
+        for zone in entry.from.iter().chain(&entry.to).flatten() {
+            if !zone_numbers.contains_key(zone.as_str()) {
+                let number =
+                    numbers.zone(zone).filter(|number| usize::from(*number) < MAX_ZONES).ok_or_else(|| LowerError::Zones(zone.clone()))?;
+                zone_numbers.insert(zone, number);
+            }
+        }
+    }
+    let mut bitmaps = zone_bitmaps(policy, &zone_numbers);
+    bitmaps.extend(&policy.classes.bitmaps);
+    Ok(Lowered { entries, bitmaps, addresses: policy.classes.addresses.clone(), services: policy.classes.services.clone() })
+}
+
+fn lower_rule(rule: &RuleInfo, number: u16, clock: &Clock) -> Rule {
+    Rule {
+        expires: rule.expires.map_or(0, |expires| monotonic(expires, clock)),
+        number,
+        action: rule.action as u8,
+        inspection: rule.inspection as u8,
+        flags: if rule.sanity_off { rule_flags::SANITY_OFF } else { 0 },
+        reserved: [0; 3],
+        one_sided_quota: rule.one_sided_flows,
+        reserved2: 0,
+        timeouts: rule.timeouts,
+    }
+}
+
+/// Never 0, which would mean that the entry never expires.
+fn monotonic(expires: jiff::Timestamp, clock: &Clock) -> u64 {
+    let left = expires.as_nanosecond() - clock.realtime.as_nanosecond();
+    let moment = i128::from(clock.monotonic_ns).saturating_add(left).max(1);
+    // Beyond five centuries: never.
+    u64::try_from(moment).unwrap_or(0)
+}
+
+/// A bitmap for every zone number: what the policy names, and "any" for the others.
+fn zone_bitmaps(policy: &Policy, numbers: &BTreeMap<&str, u8>) -> Vec<(Dimension, u32, Bitmap)> {
+    let mut from = vec![Bitmap::EMPTY; MAX_ZONES];
+    let mut to = from.clone();
+    for (index, entry) in policy.entries.iter().enumerate() {
+        for (zones, bitmaps) in [(&entry.from, &mut from), (&entry.to, &mut to)] {
+            match zones {
+                None => bitmaps.iter_mut().for_each(|bitmap| bitmap.set(index)),
+                Some(zones) => {
+                    zones.iter().filter_map(|zone| numbers.get(zone.as_str())).for_each(|zone| bitmaps[usize::from(*zone)].set(index))
+                }
+            }
+        }
+    }
+    let numbered = |dimension, bitmaps: Vec<Bitmap>| bitmaps.into_iter().zip(0..).map(move |(bitmap, zone)| (dimension, zone, bitmap));
+    numbered(Dimension::FromZone, from).chain(numbered(Dimension::ToZone, to)).collect()
+}
+
+impl Lowered {
+    /// The entry that decides a first packet, as the dataplane finds it; `None` is the default deny.
+    ///
+    /// `port` is the destination port in network order, ICMP type and code, or zero.
+    #[must_use]
+    #[expect(clippy::too_many_arguments, reason = "the values of a packet that a policy can name")]
+    pub fn first_match(
+        &self,
+        from_zone: u8,
+        to_zone: u8,
+        source: &Address,
+        destination: &Address,
+        protocol: u8,
+        port: [u8; 2],
+        now_ns: u64,
+    ) -> Option<usize> {
+        let classes = [
+            (Dimension::FromZone, u32::from(from_zone)),
+            (Dimension::ToZone, u32::from(to_zone)),
+            (Dimension::Source, self.address_class(Dimension::Source, source)),
+            (Dimension::Destination, self.address_class(Dimension::Destination, destination)),
+            (Dimension::Service, self.service_class(protocol, port)),
+        ];
+        let mut accepting = Bitmap([u64::MAX; firewall_common::rule::BITMAP_WORDS]);
+        for (dimension, class) in classes {
+            let (_, _, bitmap) = self.bitmaps.iter().find(|(d, c, _)| (*d, *c) == (dimension, class))?;
+            accepting.0.iter_mut().zip(bitmap.0).for_each(|(word, other)| *word &= other);
+        }
+        let in_force = |entry: &Rule| entry.expires == 0 || now_ns < entry.expires;
+        self.entries.iter().enumerate().position(|(index, entry)| accepting.contains(index) && in_force(entry))
+    }
+
+    fn address_class(&self, side: Dimension, address: &Address) -> u32 {
+        let bits = u128::from_be_bytes(address.0);
+        let covers = |prefix: &Address, length: u8| (u128::from_be_bytes(prefix.0) ^ bits) & super::address::mask(length) == 0;
+        let of_side = self.addresses.iter().filter(|(dimension, prefix, length, _)| *dimension == side && covers(prefix, *length));
+        of_side.max_by_key(|(_, _, length, _)| *length).map_or(0, |(_, _, _, class)| *class)
+    }
+
+    fn service_class(&self, protocol: u8, port: [u8; 2]) -> u32 {
+        let key = |protocol: u8, port: [u8; 2]| u32::from_be_bytes([protocol, port[0], port[1], 0]);
+        let covers = |p: u8, q: [u8; 2], length: u8| length == 0 || (key(p, q) ^ key(protocol, port)) >> (32 - u32::from(length)) == 0;
+        let covering = self.services.iter().filter(|(p, q, length, _)| covers(*p, *q, *length));
+        covering.max_by_key(|(_, _, length, _)| *length).map_or(0, |(_, _, _, class)| *class)
+    }
+}

@@ -1,0 +1,75 @@
+//! The policy language: reading, checking, printing, lowering and editing.
+//!
+//! A policy is read whole or refused whole: every error that can be found is reported at once, with its place, and nothing of the policy
+//! is used. What [`load`] accepts, [`lower`] can turn into the dataplane's tables unless the controller runs out of numbers. Nothing here
+//! touches the kernel, and no input makes it panic.
+
+mod address;
+mod classes;
+mod definitions;
+mod diagnostic;
+mod document;
+mod duration;
+mod expand;
+mod load;
+mod lower;
+mod print;
+mod rule;
+mod selector;
+mod service;
+mod source;
+mod timeouts;
+mod warnings;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use classes::MAX_DISTINCT_CLASSES;
+pub use definitions::{DEFAULT_ONE_SIDED_FLOWS, DEFAULT_REJECT_RATE, Defaults, TableFull};
+pub use diagnostic::{Diagnostic, Diagnostics, MAX_SHOWN, Warning};
+pub use load::{MAX_RULES, load, load_sources, load_sources_at, read_sources};
+pub use lower::{Clock, LowerError, Lowered, Numbers, lower};
+pub use rule::RuleInfo;
+pub use source::{MAX_BYTES, Source};
+
+/// A policy that was read, resolved and checked.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    rules: Vec<RuleInfo>,
+    defaults: Defaults,
+    sets: BTreeMap<String, Vec<String>>,
+    services: BTreeMap<String, Vec<String>>,
+    zones: BTreeSet<String>,
+    entries: Vec<expand::Entry>,
+    classes: classes::Classes,
+}
+
+impl Policy {
+    /// The rules in order of evaluation, disabled ones included.
+    #[must_use]
+    pub fn rules(&self) -> &[RuleInfo] {
+        &self.rules
+    }
+
+    /// Zones that enabled rules name, without `self` and `any`.
+    #[must_use]
+    pub fn zones(&self) -> BTreeSet<&str> {
+        self.zones.iter().map(String::as_str).collect()
+    }
+
+    #[must_use]
+    pub fn defaults(&self) -> &Defaults {
+        &self.defaults
+    }
+
+    /// The rule an entry of the lowered policy came from.
+    #[must_use]
+    pub fn rule_of_entry(&self, entry: usize) -> Option<&RuleInfo> {
+        self.rules.get(self.entries.get(entry)?.rule)
+    }
+
+    /// Entries the policy takes, of [`firewall_common::rule::MAX_ENTRIES`].
+    #[must_use]
+    pub fn entry_count(&self) -> usize {
+        self.entries.len()
+    }
+}

@@ -1,0 +1,150 @@
+//! The canonical print of a policy: one file with defaults, sets, services and rules, which reads back to the same print.
+
+use std::fmt::{self, Write as _};
+
+use firewall_common::{flow::Inspection, rule::Action};
+
+use super::{
+    Policy,
+    definitions::{Defaults, TableFull},
+    duration,
+    rule::RuleInfo,
+};
+
+/// Keys are padded to this width, so that the equal signs of a rule stand below each other.
+const KEY_WIDTH: usize = 12;
+/// Longer arrays get one element per line.
+const LINE_WIDTH: usize = 100;
+
+/// A TOML string.
+pub(super) fn string(text: &str) -> String {
+    toml_edit::Value::from(text).to_string()
+}
+
+/// A string when there is one, else an array.
+pub(super) fn strings(texts: &[String]) -> String {
+    match texts {
+        [only] => string(only),
+        more => array(more),
+    }
+}
+
+fn array(texts: &[String]) -> String {
+    let quoted: Vec<String> = texts.iter().map(|text| string(text)).collect();
+    let line = format!("[{}]", quoted.join(", "));
+    if line.len() <= LINE_WIDTH { line } else { format!("[\n    {},\n]", quoted.join(",\n    ")) }
+}
+
+/// A date for the end of a day, else date and time.
+pub(super) fn moment(moment: jiff::Timestamp) -> String {
+    let written = jiff::tz::TimeZone::UTC.to_datetime(moment);
+    let midnight = jiff::civil::Time::midnight();
+    match (written.time() == midnight, written.date().yesterday()) {
+        (true, Ok(day)) => day.to_string(),
+        _ => format!("{written}Z"),
+    }
+}
+
+pub(super) const fn action_name(action: Action) -> &'static str {
+    match action {
+        Action::Allow => "allow",
+        Action::Drop => "drop",
+        Action::Reject => "reject",
+    }
+}
+
+struct Table<'f, 'g>(&'f mut fmt::Formatter<'g>);
+
+impl Table<'_, '_> {
+    fn key(&mut self, key: &str, value: impl fmt::Display) -> fmt::Result {
+        writeln!(self.0, "{key:KEY_WIDTH$} = {value}")
+    }
+
+    fn duration(&mut self, key: &str, millis: Option<u32>) -> fmt::Result {
+        millis.map_or(Ok(()), |millis| self.key(key, format_args!("\"{}\"", duration::print(millis))))
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let defaults = write_defaults(&self.defaults, f)?;
+        let mut first = !defaults;
+        for (kind, only, tables) in [("set", "addresses", &self.sets), ("service", "ports", &self.services)] {
+            for (name, texts) in tables {
+                separate(&mut first, f)?;
+                // A bare key may not hold a dot; a quoted one may hold anything.
+                let name = if name.contains('.') { format!("\"{name}\"") } else { name.clone() };
+                writeln!(f, "[{kind}.{name}]\n{only} = {}", array(texts))?;
+            }
+        }
+        for rule in &self.rules {
+            separate(&mut first, f)?;
+            write_rule(rule, &self.defaults, f)?;
+        }
+        f.write_str("\n# Everything else is dropped.\n")
+    }
+}
+
+fn separate(first: &mut bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if std::mem::take(first) { Ok(()) } else { f.write_char('\n') }
+}
+
+/// Writes what differs from the built-in defaults; false when nothing does.
+fn write_defaults(defaults: &Defaults, f: &mut fmt::Formatter<'_>) -> Result<bool, fmt::Error> {
+    let built_in = Defaults::default();
+    if *defaults == built_in {
+        return Ok(false);
+    }
+    f.write_str("[defaults]\n")?;
+    let mut table = Table(f);
+    if defaults.inspection != built_in.inspection {
+        table.key("inspection", string(defaults.inspection.name()))?;
+    }
+    table.duration("idle-timeout", defaults.overrides.idle)?;
+    if let Some(timeouts) = defaults.overrides.print_table() {
+        table.key("timeouts", timeouts)?;
+    }
+    if defaults.one_sided_flows != built_in.one_sided_flows {
+        table.key("one-sided-flows", defaults.one_sided_flows)?;
+    }
+    if defaults.table_full == TableFull::Pass {
+        table.key("table-full", "\"pass\"")?;
+    }
+    if defaults.reject_rate != built_in.reject_rate {
+        table.key("reject-rate", defaults.reject_rate)?;
+    }
+    Ok(true)
+}
+
+fn write_rule(rule: &RuleInfo, defaults: &Defaults, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str("[[rule]]\n")?;
+    let mut table = Table(f);
+    table.key("name", string(&rule.name))?;
+    if !rule.enabled {
+        table.key("enabled", false)?;
+    }
+    table.key("from", strings(&rule.from))?;
+    table.key("to", strings(&rule.to))?;
+    table.key("service", strings(&rule.service))?;
+    table.key("action", string(action_name(rule.action)))?;
+    if rule.action == Action::Allow && rule.inspection != defaults.inspection {
+        table.key("inspection", string(rule.inspection.name()))?;
+    }
+    if rule.sanity_off {
+        table.key("sanity", "\"off\"")?;
+    }
+    table.duration("idle-timeout", rule.overrides.idle)?;
+    if let Some(timeouts) = rule.overrides.print_table() {
+        table.key("timeouts", timeouts)?;
+    }
+    if rule.inspection == Inspection::Bypass && rule.one_sided_flows != defaults.one_sided_flows {
+        table.key("one-sided-flows", rule.one_sided_flows)?;
+    }
+    if let Some(expires) = rule.expires {
+        table.key("expires", moment(expires))?;
+    }
+    if let Some(because) = &rule.because {
+        table.key("because", string(because))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! One `[[rule]]`: its keys, and what they mean together.
+
+use std::path::PathBuf;
+
+use firewall_common::{
+    flow::Inspection,
+    rule::{Action, MAX_SERVICE_PREFIXES, Timeouts},
+};
+use toml::de::DeTable;
+
+use super::{
+    definitions::{Definitions, MAX_ALL_PREFIXES, is_plain, read_services},
+    diagnostic::{Place, Report, quoted},
+    document::{Text, Value, place},
+    selector::Selector,
+    service::{PortRange, ServiceItem, protocol_names},
+    timeouts::Overrides,
+};
+
+/// The keys of a rule, in the order they are printed.
+const KEYS: [&str; 14] = [
+    "name",
+    "enabled",
+    "from",
+    "to",
+    "service",
+    "action",
+    "inspection",
+    "sanity",
+    "idle-timeout",
+    "timeouts",
+    "one-sided-flows",
+    "expires",
+    "because",
+    "guard",
+];
+/// Keys of the language that this release cannot honour, and what ignoring them would do.
+const NOT_YET: [(&str, &str); 5] = [
+    (
+        "guard",
+        "guards are not available yet; leave the key out only if the rule may match without it: a bypass without its guard would be wider than the rule says",
+    ),
+    ("limits", "limits are not available yet; without them the rule would admit more than it says"),
+    ("normalizer", "normalizer profiles are not available yet; without the profile the rule would let more pass than it says"),
+    ("log", "logging per rule is not available yet; `weir counters` shows each rule's hits"),
+    ("schedule", "schedules are not available yet; `expires` ends a rule for good"),
+];
+
+/// A rule as the policy gives it, with defaults resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleInfo {
+    pub name: String,
+    pub enabled: bool,
+    pub action: Action,
+    pub inspection: Inspection,
+    /// `sanity = "off"`: illegal TCP flag sets pass under bypass.
+    pub sanity_off: bool,
+    pub timeouts: Timeouts,
+    /// Established bypass flows seen from one side only that the rule may have; 0 unless it is a bypass rule.
+    pub one_sided_flows: u32,
+    /// The moment from which the rule no longer matches.
+    pub expires: Option<jiff::Timestamp>,
+    pub because: Option<String>,
+    /// Canonical texts.
+    pub from: Vec<String>,
+    pub to: Vec<String>,
+    pub service: Vec<String>,
+    pub file: PathBuf,
+    /// Line of the rule's name, from 1.
+    pub line: usize,
+    pub(super) overrides: Overrides,
+}
+
+/// What a rule matches, for lowering.
+#[derive(Debug)]
+pub(super) struct Matches {
+    pub(super) from: Vec<Selector>,
+    pub(super) to: Vec<Selector>,
+    /// `None`: every service.
+    pub(super) service: Option<Vec<PortRange>>,
+    /// Of the rule's name.
+    pub(super) place: Place,
+}
+
+/// What the keys say, before it is known what they mean together.
+#[derive(Default)]
+struct Written<'a> {
+    name: Option<Text<'a>>,
+    enabled: Option<bool>,
+    from: Option<Vec<Selector>>,
+    to: Option<Vec<Selector>>,
+    service: Option<Vec<ServiceItem>>,
+    action: Option<Action>,
+    inspection: Option<(Inspection, Place)>,
+    sanity: Option<(bool, Place)>,
+    overrides: Overrides,
+    timers: Option<Place>,
+    one_sided_flows: Option<(u32, Place)>,
+    expires: Option<jiff::Timestamp>,
+    because: Option<String>,
+}
+
+/// What all rules of a policy are read with.
+#[derive(Clone, Copy)]
+pub(super) struct Context<'d> {
+    pub(super) definitions: &'d Definitions<'d>,
+    pub(super) zones: Option<&'d [String]>,
+}
+
+/// Reads a rule; `None` when something is wrong with it.
+pub(super) fn read(table: &DeTable<'_>, table_place: Place, context: Context<'_>, report: &mut Report<'_>) -> Option<(RuleInfo, Matches)> {
+    let mut written = Written::default();
+    let mut complete = true;
+    for (key, value) in table {
+        let key_place = place(table_place.file, key.span());
+        complete &= written.read_key(key.get_ref(), key_place, Value::new(table_place.file, value), context, report).is_some();
+    }
+    let at = written.name.map_or(table_place, |name| name.place);
+    if written.name.is_none() && !table.contains_key("name") {
+        report.error_with_hint(table_place, "the rule has no name", "give it one: name = \"web\"");
+        complete = false;
+    }
+    if written.action.is_none() && !table.contains_key("action") {
+        report.error_with_hint(at, "the rule has no action", "give it one: action = \"allow\", \"drop\" or \"reject\"");
+        complete = false;
+    }
+    complete &= written.consistent(report);
+    if !complete {
+        return None;
+    }
+    written.finish(at, context, report)
+}
+
+impl<'a> Written<'a> {
+    /// `None` when the key or its value is wrong.
+    fn read_key(&mut self, key: &str, key_place: Place, value: Value<'a>, context: Context<'_>, report: &mut Report<'_>) -> Option<()> {
+        match key {
+            "name" => self.name = Some(read_name(value, report)?),
+            "enabled" => self.enabled = Some(value.boolean(key, report)?),
+            "from" => self.from = Some(read_selectors(key, value, context, report)?),
+            "to" => self.to = Some(read_selectors(key, value, context, report)?),
+            "service" => self.service = Some(read_service(value, context.definitions, report)?),
+            "action" => {
+                let words = [("allow", Action::Allow), ("drop", Action::Drop), ("reject", Action::Reject)];
+                self.action = Some(read_word(key, value, &words, report)?);
+            }
+            "inspection" => {
+                let words = [Inspection::Strict, Inspection::Tolerant, Inspection::Bypass].map(|level| (level.name(), level));
+                self.inspection = Some((read_word(key, value, &words, report)?, value.place));
+            }
+            "sanity" => self.sanity = Some((read_word(key, value, &[("on", false), ("off", true)], report)?, value.place)),
+            "idle-timeout" => {
+                self.timers = Some(key_place);
+                self.overrides.idle = Some(value.duration(key, report)?);
+            }
+            "timeouts" => {
+                self.timers = Some(key_place);
+                self.overrides.read_table(key_place.file, value.table(key, report)?, report);
+            }
+            "one-sided-flows" => self.one_sided_flows = Some((value.number(key, report)?, value.place)),
+            "expires" => self.expires = Some(value.end_of_validity(key, report)?),
+            "because" => self.because = Some(value.string(key, report)?.value.to_owned()),
+            other => {
+                if let Some((_, why)) = NOT_YET.iter().find(|(known, _)| *known == other) {
+                    report.error_with_hint(key_place, format!("{other} cannot be used in a rule yet"), *why);
+                } else {
+                    let known = KEYS.into_iter().filter(|known| *known != "guard");
+                    report.unknown_word(key_place, format!("unknown key {} in a rule", quoted(other)), other, known);
+                }
+                return None;
+            }
+        }
+        Some(())
+    }
+
+    /// Reports keys that contradict each other.
+    fn consistent(&self, report: &mut Report<'_>) -> bool {
+        let mut consistent = true;
+        let mut refuse = |place: Place, message: &str, hint: &str| {
+            report.error_with_hint(place, message, hint);
+            consistent = false;
+        };
+        let bypass = matches!(self.inspection, Some((Inspection::Bypass, _)));
+        if matches!(self.action, Some(Action::Drop | Action::Reject)) {
+            let keys = [self.inspection.map(|(_, place)| place), self.timers];
+            for place in keys.into_iter().flatten() {
+                refuse(
+                    place,
+                    "a rule that does not allow makes no flow that could be inspected or timed",
+                    "leave the key out, or say action = \"allow\"",
+                );
+            }
+        }
+        if let (Some((true, place)), false) = (self.sanity, bypass) {
+            refuse(place, "sanity can only be off under bypass", "say inspection = \"bypass\", or leave the key out");
+        }
+        if let (Some((_, place)), false) = (self.one_sided_flows, bypass) {
+            refuse(place, "one-sided-flows is for bypass rules", "say inspection = \"bypass\", or leave the key out");
+        }
+        consistent
+    }
+
+    fn finish(self, at: Place, context: Context<'_>, report: &Report<'_>) -> Option<(RuleInfo, Matches)> {
+        let defaults = &context.definitions.defaults;
+        let action = self.action?;
+        let by_default = if action == Action::Allow { defaults.inspection } else { Inspection::Strict };
+        let inspection = self.inspection.map_or(by_default, |(level, _)| level);
+        let bypass = inspection == Inspection::Bypass;
+        let from = self.from.unwrap_or_else(|| vec![Selector::any()]);
+        let to = self.to.unwrap_or_else(|| vec![Selector::any()]);
+        let items = self.service.unwrap_or_else(|| vec![ServiceItem::Any]);
+        let texts = |selectors: &[Selector]| selectors.iter().map(ToString::to_string).collect();
+        let rule = RuleInfo {
+            name: self.name?.value.to_owned(),
+            enabled: self.enabled.unwrap_or(true),
+            action,
+            inspection,
+            sanity_off: matches!(self.sanity, Some((true, _))),
+            timeouts: self.overrides.apply(defaults.timeouts, bypass),
+            one_sided_flows: if bypass { self.one_sided_flows.map_or(defaults.one_sided_flows, |(quota, _)| quota) } else { 0 },
+            expires: self.expires,
+            because: self.because,
+            from: texts(&from),
+            to: texts(&to),
+            service: items.iter().map(ToString::to_string).collect(),
+            file: report.sources().path(at.file).to_path_buf(),
+            line: report.sources().position(at).0,
+            overrides: self.overrides,
+        };
+        Some((rule, Matches { service: context.definitions.ranges(&items), from, to, place: at }))
+    }
+}
+
+fn read_name<'a>(value: Value<'a>, report: &mut Report<'_>) -> Option<Text<'a>> {
+    let text = value.string("name", report)?;
+    if is_plain(text.value) {
+        return Some(text);
+    }
+    let message = format!("{} cannot be a rule's name", quoted(text.value));
+    report.error_with_hint(text.place, message, "a name has up to 63 letters, digits, dots, dashes and underscores");
+    None
+}
+
+fn read_selectors(key: &str, value: Value<'_>, context: Context<'_>, report: &mut Report<'_>) -> Option<Vec<Selector>> {
+    let texts = value.strings(key, report);
+    let written = texts.len();
+    let mut total = 0;
+    let mut selectors = Vec::new();
+    for text in texts {
+        let selector = Selector::parse(text, context.zones, context.definitions, report);
+        total += selector.as_ref().and_then(|selector| selector.prefixes.as_ref()).map_or(0, Vec::len);
+        if total > MAX_ALL_PREFIXES {
+            report.error(value.place, format!("too many addresses: {key} comes to more than {MAX_ALL_PREFIXES} prefixes"));
+            return None;
+        }
+        selectors.extend(selector);
+    }
+    (written > 0 && selectors.len() == written).then_some(selectors)
+}
+
+fn read_service(value: Value<'_>, definitions: &Definitions<'_>, report: &mut Report<'_>) -> Option<Vec<ServiceItem>> {
+    let mut items = Vec::new();
+    let mut known = true;
+    for text in value.strings("service", report) {
+        for (item, word) in read_services(text, report) {
+            if let ServiceItem::Named(name) = &item
+                && !definitions.has_service(name)
+            {
+                let names = definitions.service_names().chain(protocol_names());
+                report.unknown_word(text.part(word), format!("there is no service {}", quoted(name)), name, names);
+                known = false;
+            }
+            items.push(item);
+        }
+    }
+    if known && definitions.ranges(&items).is_some_and(|ranges| ranges.len() > MAX_SERVICE_PREFIXES as usize / 2) {
+        let message = format!("too many ports: a policy has room for {} ranges", MAX_SERVICE_PREFIXES / 2);
+        report.error(value.place, message);
+        known = false;
+    }
+    (known && !items.is_empty()).then_some(items)
+}
+
+fn read_word<T: Copy>(key: &str, value: Value<'_>, words: &[(&str, T)], report: &mut Report<'_>) -> Option<T> {
+    let text = value.string(key, report)?;
+    let found = words.iter().find(|(word, _)| *word == text.value);
+    if found.is_none() {
+        let message = format!("{key} cannot be {}", quoted(text.value));
+        report.unknown_word(text.place, message, text.value, words.iter().map(|(word, _)| *word));
+    }
+    found.map(|(_, meaning)| *meaning)
+}

@@ -1,0 +1,94 @@
+//! Idle times: the keys that set them, and how a rule's, the policy's and the built-in ones combine.
+
+use firewall_common::rule::Timeouts;
+use toml::de::DeTable;
+
+use super::{
+    diagnostic::{Report, quoted},
+    document::{Value, place},
+    duration,
+};
+
+/// The keys of a `timeouts` table, in the order of [`fields`].
+pub(super) const KEYS: [&str; 12] = [
+    "embryonic",
+    "established",
+    "half-closed",
+    "transitory",
+    "time-wait",
+    "closed",
+    "udp-single",
+    "udp-stream",
+    "icmp",
+    "other",
+    "bypass",
+    "bypass-closing",
+];
+
+/// What a rule, or `[defaults]`, says about idle times, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Overrides {
+    /// `idle-timeout`.
+    pub(super) idle: Option<u32>,
+    /// `timeouts`, by [`KEYS`].
+    pub(super) each: [Option<u32>; KEYS.len()],
+}
+
+fn fields(timeouts: &mut Timeouts) -> [&mut u32; KEYS.len()] {
+    let Timeouts {
+        embryonic,
+        established,
+        half_closed,
+        transitory,
+        time_wait,
+        closed,
+        udp_single,
+        udp_stream,
+        icmp,
+        other,
+        bypass,
+        bypass_closing,
+    } = timeouts;
+    [embryonic, established, half_closed, transitory, time_wait, closed, udp_single, udp_stream, icmp, other, bypass, bypass_closing]
+}
+
+impl Overrides {
+    /// Reads a `timeouts` table.
+    pub(super) fn read_table(&mut self, file: usize, table: &DeTable<'_>, report: &mut Report<'_>) {
+        for (key, value) in table {
+            match KEYS.iter().position(|known| *known == key.get_ref()) {
+                Some(index) => self.each[index] = Value::new(file, value).duration(KEYS[index], report),
+                None => {
+                    let message = format!("unknown timeout {}", quoted(key.get_ref()));
+                    report.unknown_word(place(file, key.span()), message, key.get_ref(), KEYS.into_iter());
+                }
+            }
+        }
+    }
+
+    /// `base` with these changes. `bypass_rule`: `idle-timeout` is then also the bypass flows' own.
+    pub(super) fn apply(&self, base: Timeouts, bypass_rule: bool) -> Timeouts {
+        let mut timeouts = base;
+        if let Some(idle) = self.idle {
+            timeouts.established = idle;
+            timeouts.udp_stream = idle;
+            timeouts.other = idle;
+            if bypass_rule {
+                timeouts.bypass = idle;
+            }
+        }
+        for (field, written) in fields(&mut timeouts).into_iter().zip(self.each) {
+            *field = written.unwrap_or(*field);
+        }
+        // A FIN or RST shortens a bypass flow's timer; it must never prolong it.
+        timeouts.bypass_closing = timeouts.bypass_closing.min(timeouts.bypass);
+        timeouts
+    }
+
+    /// The inline table of the `timeouts` key, empty when there is none.
+    pub(super) fn print_table(&self) -> Option<String> {
+        let written: Vec<String> =
+            KEYS.iter().zip(self.each).filter_map(|(key, millis)| Some(format!("{key} = \"{}\"", duration::print(millis?)))).collect();
+        (!written.is_empty()).then(|| format!("{{ {} }}", written.join(", ")))
+    }
+}
