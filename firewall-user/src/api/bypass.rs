@@ -1,0 +1,62 @@
+use serde::{Deserialize, Serialize};
+
+/// Body of `POST /v1/bypass`: a rule with `inspection = "bypass"` to add.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BypassAdd {
+    pub name: String,
+    pub from: Vec<String>,
+    pub to: Vec<String>,
+    pub service: Vec<String>,
+    #[serde(default)]
+    pub because: Option<String>,
+    /// A date, `2027-06-30`.
+    #[serde(default)]
+    pub expires: Option<String>,
+    #[serde(default)]
+    pub idle_timeout: Option<String>,
+    /// Rule of the same file the new one goes before; else it goes last.
+    #[serde(default)]
+    pub before: Option<String>,
+    /// Name of a file in the policy directory.
+    #[serde(default)]
+    pub file: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BypassAdded {
+    pub name: String,
+    pub file: String,
+    pub generation: u32,
+    pub warnings: Vec<String>,
+}
+
+/// Body of `DELETE /v1/bypass`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BypassRemove {
+    pub name: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BypassRemoved {
+    pub name: String,
+    pub file: String,
+    pub generation: u32,
+}
+
+/// A bypass rule in force, in `GET /v1/bypass`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BypassRule {
+    pub name: String,
+    pub file: String,
+    pub line: usize,
+    pub from: String,
+    pub to: String,
+    pub service: String,
+    pub because: Option<String>,
+    pub expires: Option<String>,
+    pub expired: bool,
+    pub flows: u64,
+    pub hits: u64,
+}

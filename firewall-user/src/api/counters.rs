@@ -1,0 +1,59 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Mode;
+
+/// `GET /v1/counters`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Counters {
+    /// Packets dropped, by reason.
+    pub drops: BTreeMap<String, u64>,
+    /// Passed and learned from.
+    pub passed: u64,
+    pub passed_without_learning: u64,
+    /// Frames without IP that passed.
+    pub link_passed: u64,
+    /// Rejected packets that were answered.
+    pub answered: u64,
+    pub flows_created: u64,
+    pub flows_established: u64,
+    pub flows_expired: u64,
+    pub rules: Vec<RuleCounters>,
+    pub tables: BTreeMap<String, TableFill>,
+    pub interfaces: Vec<InterfaceCounters>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RuleCounters {
+    pub name: String,
+    /// First packets the rule decided.
+    pub hits: u64,
+    /// Live flows it admitted.
+    pub flows: u64,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct TableFill {
+    pub entries: u64,
+    pub capacity: u32,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InterfaceCounters {
+    pub name: String,
+    pub zone: String,
+    pub mode: Mode,
+    /// Received and sent.
+    pub packets: u64,
+    pub bytes: u64,
+    pub dropped: u64,
+    pub received_packets: u64,
+    pub received_bytes: u64,
+    pub received_dropped: u64,
+    pub sent_packets: u64,
+    pub sent_bytes: u64,
+    pub sent_dropped: u64,
+}

@@ -1,0 +1,17 @@
+//! The JSON both sides of the socket speak, and what `--json` prints. Field names are stable: fields are added, never renamed.
+
+mod bypass;
+mod counters;
+mod failure;
+mod flows;
+mod interfaces;
+mod policy;
+mod status;
+
+pub use bypass::{BypassAdd, BypassAdded, BypassRemove, BypassRemoved, BypassRule};
+pub use counters::{Counters, InterfaceCounters, RuleCounters, TableFill};
+pub use failure::{Failure, Kind};
+pub use flows::{Both, End, Flow, Killed, PerPeer, Quality, Rate};
+pub use interfaces::{AttachRequest, DetachRequest, Detached, Interface, Mode, ModeRequest};
+pub use policy::{Applied, ApplyRequest, PolicyInForce, RuleInForce};
+pub use status::{Adopted, PolicyStatus, Status};

@@ -1,0 +1,91 @@
+//! The settings block in our own memory: one aligned store per field, so that no packet reads half a value.
+
+use std::{
+    mem::offset_of,
+    os::fd::AsFd,
+    ptr::NonNull,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use firewall_common::config::Config;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+use super::DataplaneError;
+
+/// The dataplane's [`Config`], mapped into memory for as long as this lives.
+#[derive(Debug)]
+pub struct ConfigBlock {
+    start: NonNull<u8>,
+}
+
+// SAFETY: the block is only reached through atomics.
+unsafe impl Send for ConfigBlock {}
+// SAFETY: as above.
+unsafe impl Sync for ConfigBlock {}
+
+impl ConfigBlock {
+    pub(super) fn map(map: impl AsFd) -> Result<Self, DataplaneError> {
+        let failed = |source| DataplaneError::System { what: "mapping the settings block into memory", source };
+        // SAFETY: a fresh shared mapping at an address of the kernel's choice; the map's first page holds the block.
+        let start = unsafe {
+            mmap(std::ptr::null_mut(), size_of::<Config>(), ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, map, 0)
+        }
+        .map_err(|error| failed(error.into()))?;
+        NonNull::new(start.cast()).map(|start| Self { start }).ok_or_else(|| failed(std::io::Error::other("mapped at address zero")))
+    }
+
+    fn field(&self, offset: usize) -> &AtomicU32 {
+        // SAFETY: `offset` is that of a u32 field of `Config`, the mapping is page-aligned and lives as long as `self`; the dataplane
+        // only reads the block, with aligned loads.
+        unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }
+    }
+
+    #[must_use]
+    pub fn layout(&self) -> u32 {
+        self.field(offset_of!(Config, layout)).load(Ordering::Acquire)
+    }
+
+    pub fn set_layout(&self, layout: u32) {
+        self.field(offset_of!(Config, layout)).store(layout, Ordering::Release);
+    }
+
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.field(offset_of!(Config, generation)).load(Ordering::Acquire)
+    }
+
+    /// The one store that switches policies. Everything written to the new slot is visible before it.
+    pub fn set_generation(&self, generation: u32) {
+        self.field(offset_of!(Config, generation)).store(generation, Ordering::SeqCst);
+    }
+
+    #[must_use]
+    pub fn flags(&self) -> u32 {
+        self.field(offset_of!(Config, flags)).load(Ordering::Acquire)
+    }
+
+    pub fn set_flags(&self, flags: u32) {
+        self.field(offset_of!(Config, flags)).store(flags, Ordering::Release);
+    }
+
+    #[must_use]
+    pub fn timeout_scale(&self) -> u32 {
+        self.field(offset_of!(Config, timeout_scale)).load(Ordering::Acquire)
+    }
+
+    pub fn set_timeout_scale(&self, scale: u32) {
+        self.field(offset_of!(Config, timeout_scale)).store(scale, Ordering::Release);
+    }
+
+    pub fn set_reject_rate(&self, rate: u32) {
+        self.field(offset_of!(Config, reject_rate)).store(rate, Ordering::Release);
+    }
+}
+
+impl Drop for ConfigBlock {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `map` with this size, and nobody holds a reference into it any more.
+        // A failure leaves one page mapped, which harms nothing.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), size_of::<Config>()) };
+    }
+}

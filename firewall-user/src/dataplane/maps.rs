@@ -1,0 +1,146 @@
+//! Typed handles on the dataplane's maps.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use aya::{
+    Ebpf, Pod,
+    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray},
+};
+use firewall_common::{
+    abi::map,
+    config::Interface,
+    counter::{Counters, InterfaceCounters, RuleCounters},
+    flow::{Flow, FlowKey},
+    fragment::{Fragment, FragmentKey},
+    rule::{self, AddressPrefix, Bitmap, Rule, ServicePrefix},
+};
+
+use super::{DataplaneError, config::ConfigBlock};
+
+pub(super) type Table<K, V> = HashMap<MapData, K, V>;
+
+/// Every map but the log's ring buffer. Shared by the API, the sweep and the policy loader: each map has its own lock, held for single
+/// calls only.
+pub struct Maps {
+    pub(super) established: Mutex<Table<FlowKey, Flow>>,
+    pub(super) embryonic: Mutex<Table<FlowKey, Flow>>,
+    pub(super) fragments: Mutex<Table<FragmentKey, Fragment>>,
+    pub(super) interfaces: Mutex<Array<MapData, Interface>>,
+    pub(super) rules: Mutex<Array<MapData, Rule>>,
+    pub(super) bitmaps: Mutex<Array<MapData, Bitmap>>,
+    pub(super) addresses: Mutex<LpmTrie<MapData, AddressPrefix, u32>>,
+    pub(super) services: Mutex<LpmTrie<MapData, ServicePrefix, u32>>,
+    pub(super) counters: Mutex<PerCpuArray<MapData, Counters>>,
+    pub(super) rule_counters: Mutex<PerCpuArray<MapData, RuleCounters>>,
+    pub(super) interface_counters: Mutex<PerCpuArray<MapData, InterfaceCounters>>,
+    pub(super) one_sided: Mutex<Array<MapData, u32>>,
+    pub(super) rule_names: Mutex<Array<MapData, [u8; rule::RULE_NAME_LENGTH]>>,
+    pub(super) zone_names: Mutex<Array<MapData, [u8; rule::ZONE_NAME_LENGTH]>>,
+    pub config: ConfigBlock,
+}
+
+impl std::fmt::Debug for Maps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Maps").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// A map's lock. A panic elsewhere leaves a map whole: every write is one system call.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Maps {
+    /// Takes the maps out of the loaded object.
+    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, DataplaneError> {
+        let config = match ebpf.take_map(map::CONFIG) {
+            Some(Map::Array(data)) => ConfigBlock::map(data.fd())?,
+            _ => return Err(DataplaneError::MapMissing { name: map::CONFIG }),
+        };
+        Ok(Self {
+            established: Mutex::new(typed(ebpf, map::ESTABLISHED)?),
+            embryonic: Mutex::new(typed(ebpf, map::EMBRYONIC)?),
+            fragments: Mutex::new(typed(ebpf, map::FRAGMENTS)?),
+            interfaces: Mutex::new(typed(ebpf, map::INTERFACES)?),
+            rules: Mutex::new(typed(ebpf, map::RULES)?),
+            bitmaps: Mutex::new(typed(ebpf, map::BITMAPS)?),
+            addresses: Mutex::new(typed(ebpf, map::ADDRESSES)?),
+            services: Mutex::new(typed(ebpf, map::SERVICES)?),
+            counters: Mutex::new(typed(ebpf, map::COUNTERS)?),
+            rule_counters: Mutex::new(typed(ebpf, map::RULE_COUNTERS)?),
+            interface_counters: Mutex::new(typed(ebpf, map::INTERFACE_COUNTERS)?),
+            one_sided: Mutex::new(typed(ebpf, map::ONE_SIDED)?),
+            rule_names: Mutex::new(typed(ebpf, map::RULE_NAMES)?),
+            zone_names: Mutex::new(typed(ebpf, map::ZONE_NAMES)?),
+            config,
+        })
+    }
+
+    /// Names by number, as an earlier controller left them.
+    pub fn rule_names(&self) -> Result<Vec<Option<String>>, DataplaneError> {
+        read_names(&locked(&self.rule_names), map::RULE_NAMES)
+    }
+
+    /// As [`Maps::rule_names`], for zones.
+    pub fn zone_names(&self) -> Result<Vec<Option<String>>, DataplaneError> {
+        read_names(&locked(&self.zone_names), map::ZONE_NAMES)
+    }
+
+    pub fn set_rule_name(&self, number: u16, name: &str) -> Result<(), DataplaneError> {
+        let text = padded(name);
+        locked(&self.rule_names).set(number.into(), text, 0).map_err(DataplaneError::map(map::RULE_NAMES))
+    }
+
+    pub fn set_zone_name(&self, number: u8, name: &str) -> Result<(), DataplaneError> {
+        let text = padded(name);
+        locked(&self.zone_names).set(number.into(), text, 0).map_err(DataplaneError::map(map::ZONE_NAMES))
+    }
+
+    /// What the dataplane knows of the interface at `index`.
+    pub fn interface(&self, index: u32) -> Result<Interface, DataplaneError> {
+        locked(&self.interfaces).get(&index, 0).map_err(DataplaneError::map(map::INTERFACES))
+    }
+
+    pub fn set_interface(&self, index: u32, interface: Interface) -> Result<(), DataplaneError> {
+        locked(&self.interfaces).set(index, interface, 0).map_err(DataplaneError::map(map::INTERFACES))
+    }
+
+    /// One-sided established bypass flows the dataplane counts against a rule.
+    pub fn one_sided(&self, rule: u16) -> Result<u32, DataplaneError> {
+        locked(&self.one_sided).get(&rule.into(), 0).map_err(DataplaneError::map(map::ONE_SIDED))
+    }
+
+    pub fn set_one_sided(&self, rule: u16, flows: u32) -> Result<(), DataplaneError> {
+        locked(&self.one_sided).set(rule.into(), flows, 0).map_err(DataplaneError::map(map::ONE_SIDED))
+    }
+}
+
+fn typed<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, DataplaneError>
+where
+    T: TryFrom<Map, Error = MapError>,
+{
+    let map = ebpf.take_map(name).ok_or(DataplaneError::MapMissing { name })?;
+    T::try_from(map).map_err(DataplaneError::map(name))
+}
+
+fn read_names<const N: usize>(names: &Array<MapData, [u8; N]>, map: &'static str) -> Result<Vec<Option<String>>, DataplaneError>
+where
+    [u8; N]: Pod,
+{
+    let mut read = Vec::with_capacity(names.len() as usize);
+    for name in names.iter() {
+        let bytes = name.map_err(DataplaneError::map(map))?;
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(N);
+        read.push((end > 0).then(|| String::from_utf8_lossy(&bytes[..end]).into_owned()));
+    }
+    Ok(read)
+}
+
+/// A name as the maps hold it. The policy and the command line refuse longer ones, so nothing is cut in practice.
+fn padded<const N: usize>(name: &str) -> [u8; N] {
+    let mut bytes = [0; N];
+    for (to, from) in bytes.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    bytes
+}

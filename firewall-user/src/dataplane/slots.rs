@@ -1,0 +1,129 @@
+//! Loading a policy: fill the slot not in force, then one store switches to it. No packet ever meets half a policy.
+
+use std::{collections::HashSet, hash::Hash, thread, time::Duration};
+
+use aya::{
+    Pod,
+    maps::{LpmTrie, MapData, lpm_trie::Key},
+};
+use firewall_common::{
+    abi::map,
+    config::Config,
+    rule::{AddressPrefix, Bitmap, Dimension, MAX_CLASSES, MAX_ENTRIES, MAX_ZONES, ServicePrefix},
+};
+use rustix::thread::{MembarrierCommand, membarrier};
+
+use super::{
+    DataplaneError, Maps,
+    maps::locked,
+};
+use crate::policy::Lowered;
+
+/// Wait for packets still under the old policy where the kernel offers no barrier (tickless CPUs): far longer than any packet takes.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// The keys of both slots in the two tries, so that filling a slot need not walk them.
+#[derive(Debug)]
+pub struct Slots {
+    addresses: [HashSet<(u32, AddressPrefix)>; 2],
+    services: [HashSet<(u32, ServicePrefix)>; 2],
+}
+
+impl Slots {
+    /// Reads what an earlier controller left.
+    pub fn read(maps: &Maps) -> Result<Self, DataplaneError> {
+        let mut slots = Self { addresses: Default::default(), services: Default::default() };
+        for key in locked(&maps.addresses).keys() {
+            let key = key.map_err(DataplaneError::map(map::ADDRESSES))?;
+            let data = key.data();
+            slots.addresses[usize::from(data.slot & 1)].insert((key.prefix_len(), data));
+        }
+        for key in locked(&maps.services).keys() {
+            let key = key.map_err(DataplaneError::map(map::SERVICES))?;
+            let data = key.data();
+            slots.services[usize::from(data.slot & 1)].insert((key.prefix_len(), data));
+        }
+        Ok(slots)
+    }
+
+    /// Puts `policy` in force and returns its generation. On failure the old policy stays.
+    ///
+    /// Returns only when no packet is under the old policy any more, so the next call may fill its slot.
+    pub fn switch(&mut self, maps: &Maps, policy: &Lowered) -> Result<u32, DataplaneError> {
+        let old = maps.config.generation();
+        // Generation 0 means that there is none, and the slot is the lowest bit: past the end follows 1 or 2.
+        let generation = match old.checked_add(1) {
+            Some(next) => next,
+            None => 2,
+        };
+        let slot = Config::slot(generation);
+        self.fill(maps, slot, policy)?;
+        maps.config.set_generation(generation);
+        wait_for_packets();
+        Ok(generation)
+    }
+
+    fn fill(&mut self, maps: &Maps, slot: u32, policy: &Lowered) -> Result<(), DataplaneError> {
+        let index = slot as usize & 1;
+        let number = index as u8;
+        let addresses = policy.addresses.iter().map(|(dimension, address, bits, class)| {
+            let prefix = AddressPrefix { slot: number, dimension: *dimension as u8, address: *address };
+            ((AddressPrefix::FIXED_BITS + u32::from(*bits), prefix), *class)
+        });
+        fill_trie(&mut locked(&maps.addresses), &mut self.addresses[index], addresses).map_err(DataplaneError::map(map::ADDRESSES))?;
+        let services = policy.services.iter().map(|(protocol, port, bits, class)| {
+            let prefix = ServicePrefix { slot: number, protocol: *protocol, port: *port };
+            ((ServicePrefix::FIXED_BITS + u32::from(*bits), prefix), *class)
+        });
+        fill_trie(&mut locked(&maps.services), &mut self.services[index], services).map_err(DataplaneError::map(map::SERVICES))?;
+
+        let mut bitmaps = locked(&maps.bitmaps);
+        for (dimension, class) in unset_classes(policy) {
+            bitmaps.set(dimension.bitmap_index(slot, class), Bitmap::EMPTY, 0).map_err(DataplaneError::map(map::BITMAPS))?;
+        }
+        for (dimension, class, bitmap) in policy.bitmaps.iter().filter(|(_, class, _)| (*class as usize) < MAX_CLASSES) {
+            bitmaps.set(dimension.bitmap_index(slot, *class), bitmap, 0).map_err(DataplaneError::map(map::BITMAPS))?;
+        }
+        let mut rules = locked(&maps.rules);
+        for (entry, rule) in (0..).zip(policy.entries.iter().take(MAX_ENTRIES)) {
+            rules.set(slot * MAX_ENTRIES as u32 + entry, rule, 0).map_err(DataplaneError::map(map::RULES))?;
+        }
+        Ok(())
+    }
+}
+
+/// Classes a packet may have although the policy gives them no bitmap: they must match nothing, not what an earlier policy left there.
+fn unset_classes(policy: &Lowered) -> Vec<(Dimension, u32)> {
+    let given: HashSet<(Dimension, u32)> = policy.bitmaps.iter().map(|(dimension, class, _)| (*dimension, *class)).collect();
+    let zones = [Dimension::FromZone, Dimension::ToZone].into_iter().flat_map(|side| (0..MAX_ZONES as u32).map(move |zone| (side, zone)));
+    let unnamed = Dimension::ALL.into_iter().map(|dimension| (dimension, 0));
+    zones.chain(unnamed).filter(|class| !given.contains(class)).collect()
+}
+
+/// Makes `trie` hold exactly `wanted` of the slot whose keys are `present`.
+fn fill_trie<K: Pod + Copy + Eq + Hash>(
+    trie: &mut LpmTrie<MapData, K, u32>,
+    present: &mut HashSet<(u32, K)>,
+    wanted: impl Iterator<Item = ((u32, K), u32)>,
+) -> Result<(), aya::maps::MapError> {
+    let wanted: Vec<((u32, K), u32)> = wanted.collect();
+    let keep: HashSet<(u32, K)> = wanted.iter().map(|(key, _)| *key).collect();
+    // Stale keys go first: the trie has room for two policies, not for three.
+    for (bits, data) in present.iter().filter(|key| !keep.contains(key)).copied().collect::<Vec<_>>() {
+        trie.remove(&Key::new(bits, data))?;
+        present.remove(&(bits, data));
+    }
+    for ((bits, data), class) in wanted {
+        trie.insert(&Key::new(bits, data), class, 0)?;
+        present.insert((bits, data));
+    }
+    Ok(())
+}
+
+/// Returns when every packet that was in the dataplane before the call has left it: the barrier waits for an RCU grace period, and a
+/// packet's path is one RCU read section.
+fn wait_for_packets() {
+    if membarrier(MembarrierCommand::Global).is_err() {
+        thread::sleep(GRACE);
+    }
+}
