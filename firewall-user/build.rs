@@ -7,7 +7,6 @@ use std::{
 };
 
 #[path = "../xtask/src/ebpf.rs"]
-#[expect(unreachable_pub, reason = "the file is a public module of xtask")]
 mod ebpf;
 
 fn main() {

@@ -20,9 +20,7 @@ pub struct Counters {
     pub answered: u64,
     pub flows_created: u64,
     pub flows_established: u64,
-    /// Flows found expired by a packet and removed.
-    pub flows_expired: u64,
-    pub reserved: u64,
+    pub reserved: [u64; 2],
 }
 
 impl Default for Counters {
@@ -35,8 +33,7 @@ impl Default for Counters {
             answered: 0,
             flows_created: 0,
             flows_established: 0,
-            flows_expired: 0,
-            reserved: 0,
+            reserved: [0; 2],
         }
     }
 }

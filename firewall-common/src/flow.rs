@@ -18,23 +18,73 @@ pub const LAYOUT_VERSION: u32 = 1;
 
 /// An address of either family: 16 bytes in network order, IPv4 as `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2).
 ///
-/// A packet on the wire never carries such an IPv6 address (they are dropped as martians), so the families cannot be confused.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, FromBytes, IntoBytes, Immutable, KnownLayout)]
+/// A packet on the wire never carries such an IPv6 address (they are dropped as martians), so the families cannot be confused. The bytes
+/// are kept as two words, each as the machine loads it, so that the kernel copies and compares words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(transparent)]
-pub struct Address(pub [u8; 16]);
+pub struct Address([u64; 2]);
 
 impl Address {
+    /// Bytes 8 to 11 of every IPv4 address.
+    const V4_MARK: [u8; 4] = [0, 0, 0xff, 0xff];
+
     #[inline(always)]
     #[must_use]
     pub const fn v4(octets: [u8; 4]) -> Self {
+        let [m, n, o, p] = Self::V4_MARK;
         let [a, b, c, d] = octets;
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+        Self([0, u64::from_ne_bytes([m, n, o, p, a, b, c, d])])
+    }
+
+    /// The address with these bytes, in network order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(octets: [u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = octets;
+        Self([u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes([i, j, k, l, m, n, o, p])])
+    }
+
+    /// The bytes in network order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn octets(&self) -> [u8; 16] {
+        let [a, b, c, d, e, f, g, h] = self.0[0].to_ne_bytes();
+        let [i, j, k, l, m, n, o, p] = self.0[1].to_ne_bytes();
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
+
+    /// The two words as they lie in memory: network order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(&self) -> [u64; 2] {
+        self.0
     }
 
     #[inline(always)]
     #[must_use]
     pub const fn is_v4(&self) -> bool {
-        matches!(self.0, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..])
+        self.0[0] == 0 && self.0[1].to_be() >> 32 == 0xffff
+    }
+
+    /// The IPv4 address as a number in host order; meaningless for IPv6.
+    #[inline(always)]
+    #[must_use]
+    pub const fn v4_bits(&self) -> u32 {
+        self.0[1].to_be() as u32
+    }
+
+    /// The address as a number in host order: sorting by it is sorting by the bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bits(&self) -> u128 {
+        (self.0[0].to_be() as u128) << 64 | self.0[1].to_be() as u128
+    }
+
+    /// The upper and the lower half in host order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn halves(&self) -> (u64, u64) {
+        (self.0[0].to_be(), self.0[1].to_be())
     }
 }
 
@@ -97,6 +147,9 @@ pub struct Peer {
     pub reordered: u16,
 }
 
+/// In place of a window shift: the SYN offered none.
+pub const NO_SCALE: u8 = 0xff;
+
 /// Bits of [`Peer::flags`].
 pub mod peer_flags {
     /// It has sent a SYN.
@@ -151,11 +204,14 @@ pub struct Flow {
     pub tolerated: u16,
     /// As `initiator_interface`, for the responder.
     pub responder_interface: u8,
-    pub reserved: u8,
+    /// Window shift offered by the SYN in `pending`; [`NO_SCALE`] for none.
+    pub pending_scale: u8,
     /// [`FlowKey::identity`] of the record's key: the kernel may give a removed record's memory to another flow while a packet still
     /// holds it, and the packet must notice.
     pub identity: u32,
-    pub reserved2: u32,
+    /// Place of the rule's entry in the policy of `generation`.
+    pub entry: u16,
+    pub reserved2: u16,
 }
 
 /// Bits of [`Flow::flags`].
@@ -174,6 +230,8 @@ pub mod flow_flags {
     pub const ONE_SIDED: u8 = 1 << 5;
     /// A FIN or RST was seen on a bypass flow: its timer is short.
     pub const CLOSING: u8 = 1 << 6;
+    /// A reset that may not have been accepted has shortened the timer; the next packet that is learned from restores it.
+    pub const SHORTENED: u8 = 1 << 7;
 }
 
 /// Where a flow is in its life. Numbers are part of the map layout.
@@ -299,37 +357,46 @@ impl Inspection {
 
 impl FlowKey {
     /// The key of a packet from `source` to `destination`, and whether `source` is its low endpoint.
-    ///
-    /// Endpoints are ordered by address, then by port.
-    #[inline(always)]
     #[must_use]
     pub fn new(protocol: u8, source: Endpoint, destination: Endpoint) -> (Self, bool) {
-        let source_is_low = match order(&source.address, &destination.address) {
-            core::cmp::Ordering::Less => true,
-            core::cmp::Ordering::Greater => false,
-            core::cmp::Ordering::Equal => source.port <= destination.port,
-        };
-        let (low, high) = if source_is_low { (source, destination) } else { (destination, source) };
-        let key = Self {
-            low: low.address,
-            high: high.address,
-            low_port: low.port.to_be_bytes(),
-            high_port: high.port.to_be_bytes(),
+        let mut key = Self {
+            low: source.address,
+            high: destination.address,
+            low_port: source.port.to_be_bytes(),
+            high_port: destination.port.to_be_bytes(),
             protocol,
             reserved: [0; 3],
         };
+        let source_is_low = key.order();
         (key, source_is_low)
+    }
+
+    /// Puts the endpoints, source first, into canonical order: by address, then by port. True when the source is the low one.
+    #[inline(always)]
+    pub fn order(&mut self) -> bool {
+        let (low, high) = (self.low.halves(), self.high.halves());
+        let ordered = if low.0 != high.0 {
+            low.0 < high.0
+        } else if low.1 != high.1 {
+            low.1 < high.1
+        } else {
+            u16::from_be_bytes(self.low_port) <= u16::from_be_bytes(self.high_port)
+        };
+        if !ordered {
+            (self.low, self.high) = (self.high, self.low);
+            (self.low_port, self.high_port) = (self.high_port, self.low_port);
+        }
+        ordered
     }
 
     /// A digest of the key that tells two flows apart well enough to notice a record that changed hands.
     #[inline(always)]
     #[must_use]
     pub fn identity(&self) -> u32 {
-        let (a, b) = halves(&self.low);
-        let (c, d) = halves(&self.high);
-        let ports = u64::from(u32::from_be_bytes([self.low_port[0], self.low_port[1], self.high_port[0], self.high_port[1]]));
-        let mixed = (a ^ b.rotate_left(17) ^ c.rotate_left(31) ^ d.rotate_left(43) ^ ports.rotate_left(7) ^ u64::from(self.protocol))
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let ([a, b], [c, d]) = (self.low.0, self.high.0);
+        let ports = u32::from_ne_bytes([self.low_port[0], self.low_port[1], self.high_port[0], self.high_port[1]]) as u64;
+        let mixed =
+            (a ^ b.wrapping_mul(5) ^ (c << 1) ^ d.wrapping_mul(9) ^ ports << 16 ^ self.protocol as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed >> 32) as u32
     }
 
@@ -342,20 +409,6 @@ impl FlowKey {
     pub fn high_endpoint(&self) -> Endpoint {
         Endpoint { address: self.high, port: u16::from_be_bytes(self.high_port) }
     }
-}
-
-/// Compares as two big-endian 64-bit halves: a byte-wise comparison would be a loop of sixteen in BPF.
-#[inline(always)]
-fn order(left: &Address, right: &Address) -> core::cmp::Ordering {
-    let (left_high, left_low) = halves(left);
-    let (right_high, right_low) = halves(right);
-    if left_high == right_high { left_low.cmp(&right_low) } else { left_high.cmp(&right_high) }
-}
-
-#[inline(always)]
-fn halves(address: &Address) -> (u64, u64) {
-    let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.0;
-    (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u64::from_be_bytes([i, j, k, l, m, n, o, p]))
 }
 
 impl Flow {

@@ -1,12 +1,33 @@
 //! Every decision of Weir's dataplane, without I/O and without maps. The same code runs in the kernel and on the host.
-#![cfg_attr(not(test), no_std)]
+//!
+//! The packet's path is [`pipeline`]; its stages are the modules [`parse`], [`fragment`], [`sanity`], [`classify`], [`admit`],
+//! [`track`] and [`account`], in this order. Two traits are the seam to the world: [`packet::Packet`] (bytes) and [`env::Env`]
+//! (tables, clock, policy, counters). Types shared with userspace are in [`flow`], [`rule`], [`config`], [`counter`] and
+//! [`reason`].
+//!
+//! Invariants: nothing here does I/O or touches a map; only [`reason`] names a drop; only [`verifier`] differs between kernel and
+//! host; nothing panics, whatever the bytes.
+#![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 pub mod abi;
+pub mod account;
+pub mod admit;
+pub mod classify;
 pub mod config;
 pub mod counter;
+pub mod env;
 pub mod flow;
 pub mod fragment;
+pub mod packet;
+pub mod parse;
+pub mod pipeline;
 pub mod reason;
 pub mod rule;
+pub mod sanity;
 pub mod seq;
 pub mod time;
+pub mod track;
+pub mod verdict;
+pub mod verifier;
+pub mod visit;
+pub mod wire;

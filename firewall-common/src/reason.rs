@@ -82,7 +82,6 @@ reasons! {
     25 NotOurInterface "unknown-interface" Classify "The packet came by an interface that is in no zone.";
     26 FlowTableFull "flow-table-full" Admit "The table of established flows has no room.";
     27 FlowInsertFailed "flow-insert-failed" Admit "The table of embryonic flows refused the entry.";
-    28 BypassQuota "bypass-quota" Admit "A rule has as many one-sided bypass flows as it may.";
     29 TcpNotSyn "tcp-not-syn" Admit "The first packet of a TCP flow is not a SYN.";
     30 Tcp3whsFailed "tcp-3whs-failed" Track "A packet that has no place in the three-way handshake (RFC 9293 §3.5).";
     31 TcpAckSynDiff "tcp-ack-syn-diff" Track "A SYN-ACK acknowledges something other than the SYN.";
@@ -92,15 +91,16 @@ reasons! {
     35 TcpSynOutOfOrder "tcp-syn-ooo" Track "A SYN from the responder of a live flow (RFC 5961 §4).";
     36 TcpSynAckOutOfOrder "tcp-synack-ooo" Track "A SYN-ACK on a live flow that answers no SYN.";
     37 TcpDataPastFin "tcp-data-past-fin" Track "New data after the sender's FIN.";
-    38 TcpClosed "tcp-closed" Track "A segment on a flow that a reset has closed.";
+    38 WrongZone "wrong-zone" Lookup "A packet of a known flow came from a zone that is not its sender's: spoofed, or the route has changed sides.";
     39 IcmpUnsolicited "icmp-unsolicited" Admit "An ICMP echo reply that answers no request.";
-    40 RejectRate "reject-rate" Classify "A rule says reject, and as many answers as allowed were just sent.";
+
     41 Reject "rejected" Classify "A rule says reject: the packet was refused with an answer to its sender.";
 }
 
 impl Reason {
-    /// How many counters a table indexed by reason needs: room for the list to grow without a new map layout.
-    pub const SLOTS: usize = 64;
+    /// Counters a table indexed by reason has: one for every number, so that no bound is left for a compiler to reason away and a verifier
+    /// to miss.
+    pub const SLOTS: usize = 256;
 
     /// Index of this reason's counter, below [`Reason::SLOTS`].
     #[inline(always)]

@@ -7,8 +7,6 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::flow::Address;
-
 /// Entries in one policy.
 pub const MAX_ENTRIES: usize = 1024;
 /// Words of a bitmap over all entries.
@@ -185,7 +183,8 @@ pub struct AddressPrefix {
     pub slot: u8,
     /// [`Dimension::Source`] or [`Dimension::Destination`].
     pub dimension: u8,
-    pub address: Address,
+    /// Network order, as [`crate::flow::Address::octets`] gives it.
+    pub address: [u8; 16],
 }
 
 impl AddressPrefix {

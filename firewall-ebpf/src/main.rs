@@ -1,29 +1,98 @@
 //! Entry points of Weir's dataplane. Nothing is decided here: every program hands its packet to the pipeline.
 #![no_std]
 #![no_main]
+#![expect(internal_features, reason = "compare-and-swap and fetching additions have no stable form on this target")]
+#![feature(core_intrinsics)]
 
 use aya_ebpf::{
-    bindings::{TC_ACT_UNSPEC, xdp_action},
+    EbpfContext,
+    bindings::{__sk_buff, TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
+use firewall_common::{
+    config::Interface,
+    env::{Arrival, Env},
+    packet::Packet,
+    parse::Descriptor,
+    pipeline::pipeline,
+    verdict::Verdict,
+};
 
+mod context;
+mod env;
 mod maps;
+mod route;
+mod stages;
 
-/// XDP, attached to every interface.
+use context::{SkbFrame, XdpFrame};
+use env::Kernel;
+
+/// XDP, attached to every interface: judges everything that comes in.
 #[xdp(frags)]
-pub fn ingress(_context: XdpContext) -> u32 {
+pub fn ingress(context: XdpContext) -> u32 {
+    let interface = context.ingress_ifindex() as u32;
+    let ours = lookup(interface);
+    let frame = XdpFrame::new(&context);
+    let kernel = Kernel::new(&context, interface);
+    match pipeline(&frame, &kernel, Arrival { zone: ours.zone, place: ours.place, egress: false }) {
+        Verdict::Learn | Verdict::NoLearn => xdp_action::XDP_PASS,
+        Verdict::Drop(_) | Verdict::Answer => xdp_action::XDP_DROP,
+    }
+}
+
+/// TC egress, attached to every interface: judges what the box itself sends. What came in by one of our interfaces was judged there.
+#[classifier]
+pub fn egress(context: TcContext) -> i32 {
+    let skb = context.as_ptr().cast::<__sk_buff>();
+    // SAFETY: the verifier knows the context's fields.
+    let (came_by, interface) = unsafe { ((*skb).ingress_ifindex, (*skb).ifindex) };
+    // TC_ACT_UNSPEC leaves the packet to the programs and filters behind this one.
+    if came_by != 0 && lookup(came_by).place != 0 {
+        return TC_ACT_UNSPEC;
+    }
+    let ours = lookup(interface);
+    let frame = SkbFrame::new(&context);
+    let kernel = Kernel::new(&context, interface);
+    match pipeline(&frame, &kernel, Arrival { zone: ours.zone, place: ours.place, egress: true }) {
+        Verdict::Learn | Verdict::NoLearn => TC_ACT_UNSPEC,
+        Verdict::Drop(_) | Verdict::Answer => TC_ACT_SHOT,
+    }
+}
+
+/// What the controller says of an interface; all zero for one that is not ours.
+#[inline(always)]
+fn lookup(interface: u32) -> Interface {
+    maps::INTERFACES.get(interface).copied().unwrap_or_default()
+}
+
+/// The least an XDP program can cost: the lower floor of `cargo xtask bench`. Never attached.
+#[xdp(frags)]
+pub fn floor_empty(_context: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
-/// TC egress: what the box itself sends.
-#[classifier]
-pub fn egress(_context: TcContext) -> i32 {
-    TC_ACT_UNSPEC
+/// The least a flow tracker can cost: parse, one lookup in the table of established flows, count the packet there. The upper floor of
+/// `cargo xtask bench`. Never attached.
+#[xdp(frags)]
+pub fn floor_lookup(context: XdpContext) -> u32 {
+    let frame = XdpFrame::new(&context);
+    let mut descriptor = Descriptor::EMPTY;
+    if frame.describe(false, &mut descriptor).is_err() {
+        return xdp_action::XDP_DROP;
+    }
+    let kernel = Kernel::new(&context, 0);
+    let Some(found) = kernel.established(&descriptor.key) else { return xdp_action::XDP_DROP };
+    // SAFETY: the pointer came from the lookup above; two CPUs may lose a count to each other, which a floor may.
+    let flow = unsafe { &mut *found };
+    flow.initiator.packets += 1;
+    flow.initiator.bytes += u64::from(frame.length());
+    xdp_action::XDP_PASS
 }
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Nothing here can panic; if something could, this loop would make the verifier refuse the program.
     loop {}
 }
 

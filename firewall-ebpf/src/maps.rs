@@ -15,12 +15,13 @@ use firewall_common::{
 };
 
 /// [`Flow`] as the kernel must see it: a lock first, which only the lock helpers touch.
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct LockedFlow {
     pub lock: bpf_spin_lock,
     rest: [u32; size_of::<Flow>() / 4 - 1],
-    align: [u64; 0],
 }
+
+const _: () = assert!(size_of::<LockedFlow>() == size_of::<Flow>());
 
 /// Flows both sides have confirmed. Never evicted by the kernel. The dataplane inserts, changes under the lock and removes what it finds
 /// expired; the controller's sweep removes the rest. Sized at start.
@@ -82,3 +83,23 @@ pub static RULE_NAMES: Array<[u8; rule::RULE_NAME_LENGTH]> = Array::with_max_ent
 /// Zone names by number: the controller's memory across restarts. The dataplane does not read it.
 #[map]
 pub static ZONE_NAMES: Array<[u8; rule::ZONE_NAME_LENGTH]> = Array::with_max_entries(rule::MAX_ZONES as u32, 0);
+
+/// When a message of each kind was last sent to the controller's log, by the number of the kind.
+#[map]
+pub static NOTICES: Array<u64> = Array::with_max_entries(8, 0);
+
+/// How many rejected packets this CPU has answered in the second that began at `since`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Answers {
+    pub since: u64,
+    pub answered: u64,
+}
+
+/// The answers' rate, one element per CPU.
+#[map]
+pub static ANSWERS: PerCpuArray<Answers> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where this CPU puts a new flow's record together: it is too large for the stack.
+#[map]
+pub static SCRATCH: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);

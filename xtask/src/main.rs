@@ -1,1 +1,44 @@
-fn main() {}
+//! `cargo xtask VERB`: parses and dispatches. Each verb has a file of its own.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::{build, ctcp, demo, setup, tcp};
+
+/// Developer verbs of Weir.
+#[derive(Debug, Parser)]
+#[command(name = "cargo-xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Install what building and testing need; does nothing when all of it is there.
+    Setup(setup::Arguments),
+    /// Build `weir` with its dataplane inside.
+    Build(build::Arguments),
+    /// Show, in network namespaces, what packet loss does to IPsec over TCP and what Weir does about it.
+    Demo(demo::Arguments),
+    /// One endpoint of an IPsec-over-TCP pair, inside a namespace.
+    #[command(hide = true)]
+    CtcpEndpoint(ctcp::endpoint::Arguments),
+    /// One endpoint of a TCP transfer, inside a namespace.
+    #[command(hide = true)]
+    TcpEndpoint(tcp::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().verb {
+        Verb::Setup(arguments) => setup::run(&arguments),
+        Verb::Build(arguments) => build::run(&arguments),
+        Verb::Demo(arguments) => demo::run(&arguments),
+        Verb::CtcpEndpoint(arguments) => ctcp::endpoint::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::TcpEndpoint(arguments) => tcp::run(&arguments).map(|()| ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -101,7 +101,7 @@ impl Legend {
 }
 
 fn ip(address: &Address) -> IpAddr {
-    Ipv6Addr::from(address.0).to_canonical()
+    Ipv6Addr::from(address.octets()).to_canonical()
 }
 
 fn quality(flow: &Flow) -> Quality {
@@ -133,7 +133,7 @@ fn letters(flow: &Flow, table: TableName) -> String {
         ('F', initiator.has(peer_flags::FIN)),
         ('f', responder.has(peer_flags::FIN)),
         ('R', flow.has(flow_flags::RESET)),
-        ('r', flow.has(flow_flags::CLOSING)),
+        ('r', flow.has(flow_flags::CLOSING) || flow.has(flow_flags::SHORTENED)),
         ('I', initiator.packets > 0),
         ('O', responder.packets > 0),
     ];
@@ -162,6 +162,6 @@ mod tests {
         assert_eq!(ip(&Address::v4([192, 0, 2, 1])).to_string(), "192.0.2.1");
         let mut six = [0; 16];
         (six[0], six[15]) = (0xfd, 1);
-        assert_eq!(ip(&Address(six)).to_string(), "fd00::1");
+        assert_eq!(ip(&Address::new(six)).to_string(), "fd00::1");
     }
 }

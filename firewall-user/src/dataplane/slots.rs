@@ -67,7 +67,7 @@ impl Slots {
         let index = slot as usize & 1;
         let number = index as u8;
         let addresses = policy.addresses.iter().map(|(dimension, address, bits, class)| {
-            let prefix = AddressPrefix { slot: number, dimension: *dimension as u8, address: *address };
+            let prefix = AddressPrefix { slot: number, dimension: *dimension as u8, address: address.octets() };
             ((AddressPrefix::FIXED_BITS + u32::from(*bits), prefix), *class)
         });
         fill_trie(&mut locked(&maps.addresses), &mut self.addresses[index], addresses).map_err(DataplaneError::map(map::ADDRESSES))?;

@@ -46,7 +46,7 @@ impl Prefix {
     }
 
     pub(super) fn address(&self) -> Address {
-        Address(self.bits.to_be_bytes())
+        Address::new(self.bits.to_be_bytes())
     }
 }
 

@@ -145,8 +145,8 @@ impl Lowered {
     }
 
     fn address_class(&self, side: Dimension, address: &Address) -> u32 {
-        let bits = u128::from_be_bytes(address.0);
-        let covers = |prefix: &Address, length: u8| (u128::from_be_bytes(prefix.0) ^ bits) & super::address::mask(length) == 0;
+        let bits = address.bits();
+        let covers = |prefix: &Address, length: u8| (prefix.bits() ^ bits) & super::address::mask(length) == 0;
         let of_side = self.addresses.iter().filter(|(dimension, prefix, length, _)| *dimension == side && covers(prefix, *length));
         of_side.max_by_key(|(_, _, length, _)| *length).map_or(0, |(_, _, _, class)| *class)
     }

@@ -1,0 +1,105 @@
+//! The one exit of the packet's path: every packet is counted here, once, and nowhere else.
+
+use crate::{
+    counter::Counters,
+    env::{Arrival, Env},
+    reason::Reason,
+    verdict::Verdict,
+};
+
+/// No rule has to do with the packet.
+pub const NO_RULE: u16 = u16::MAX;
+
+/// What the stages made of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+#[must_use]
+pub struct Outcome {
+    pub verdict: Verdict,
+    /// Stable number of the rule whose flow it is, or that decided; [`NO_RULE`] for none.
+    pub rule: u16,
+    pub event: Event,
+}
+
+/// What else happened to the packet's flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Event {
+    None,
+    /// No IP in the frame.
+    Link,
+    /// A rule decided over a first packet.
+    Decided,
+    /// A first packet made a flow.
+    Created,
+    /// Both sides have confirmed the flow.
+    Established,
+}
+
+impl Outcome {
+    #[inline(always)]
+    pub const fn new(verdict: Verdict, rule: u16, event: Event) -> Self {
+        Self { verdict, rule, event }
+    }
+
+    #[inline(always)]
+    pub const fn dropped(reason: Reason) -> Self {
+        Self { verdict: Verdict::Drop(reason), rule: NO_RULE, event: Event::None }
+    }
+}
+
+/// Counts a packet of `bytes` bytes (of the whole frame) and returns its verdict.
+#[inline(always)]
+pub fn account<E: Env>(env: &E, arrival: &Arrival, bytes: u32, outcome: &Outcome) -> Verdict {
+    env.count(|counters| total(counters, outcome));
+    if outcome.rule != NO_RULE {
+        env.count_rule(outcome.rule, |counters| {
+            if matches!(outcome.event, Event::Created | Event::Decided) {
+                counters.hits += 1;
+            }
+            if outcome.verdict.passes() {
+                counters.packets += 1;
+                counters.bytes += u64::from(bytes);
+            }
+        });
+    }
+    env.count_interface(arrival.place, |counters| {
+        let dropped = u64::from(!outcome.verdict.passes());
+        if arrival.egress {
+            counters.sent_packets += 1;
+            counters.sent_bytes += u64::from(bytes);
+            counters.sent_dropped += dropped;
+        } else {
+            counters.received_packets += 1;
+            counters.received_bytes += u64::from(bytes);
+            counters.received_dropped += dropped;
+        }
+    });
+    outcome.verdict
+}
+
+#[inline(always)]
+fn total(counters: &mut Counters, outcome: &Outcome) {
+    match outcome.verdict {
+        Verdict::Learn => counters.passed += 1,
+        Verdict::NoLearn if matches!(outcome.event, Event::Link) => counters.link_passed += 1,
+        Verdict::NoLearn => counters.passed_without_learning += 1,
+        Verdict::Drop(reason) => count_drop(counters, reason),
+        Verdict::Answer => {
+            count_drop(counters, Reason::Reject);
+            counters.answered += 1;
+        }
+    }
+    match outcome.event {
+        Event::None | Event::Link | Event::Decided => {}
+        Event::Created => counters.flows_created += 1,
+        Event::Established => counters.flows_established += 1,
+    }
+}
+
+#[inline(always)]
+fn count_drop(counters: &mut Counters, reason: Reason) {
+    if let Some(drops) = counters.drops.get_mut(reason.index()) {
+        *drops += 1;
+    }
+}

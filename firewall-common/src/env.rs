@@ -1,0 +1,151 @@
+//! What the pipeline asks of the world. The kernel side answers with maps and helpers, tests with an in-memory world.
+
+use crate::{
+    account::Outcome,
+    counter::{Counters, InterfaceCounters, RuleCounters},
+    flow::{Address, Flow, FlowKey},
+    fragment::{Fragment, FragmentKey},
+    parse::Descriptor,
+    pipeline::{self, Step},
+    reason::Reason,
+    rule::{Bitmap, Dimension, Rule},
+    time::Nanos,
+    visit::Visit,
+};
+
+/// Where a packet met the dataplane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Arrival {
+    /// Zone of the interface.
+    pub zone: u8,
+    /// Place of the interface's counters plus one; 0 for an interface that is not ours.
+    pub place: u8,
+    /// The box itself sends the packet out by this interface.
+    pub egress: bool,
+}
+
+/// The settings in force while one packet is judged: read once, so that a change never shows half-way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Settings {
+    /// Policy generation; its lowest bit is the slot. 0 for none.
+    pub generation: u32,
+    /// [`crate::config::config_flags`].
+    pub flags: u32,
+    /// Share of every timeout that applies, in 1/256.
+    pub timeout_scale: u32,
+}
+
+/// What a first look at an established flow tells without its lock. Each field is one aligned word, written by one store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance {
+    pub generation: u32,
+    /// Place of the rule's entry, valid when `generation` is that in force.
+    pub entry: u16,
+}
+
+/// Why a table took no entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InsertError {
+    /// The key is already there: another CPU was first.
+    Exists,
+    /// No room, or the kernel's bucket was busy.
+    Refused,
+}
+
+/// Messages for the controller's log: rare by nature, and limited by the sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Notice {
+    EstablishedFull,
+    EmbryonicRefused,
+}
+
+/// The world of the pipeline. Methods take `&self`: in the kernel everything behind them is shared anyway.
+pub trait Env {
+    /// A found flow of either table.
+    type Found;
+
+    fn now(&self) -> Nanos;
+    fn settings(&self) -> Settings;
+
+    /// The flow with this key in the established table.
+    fn established(&self, key: &FlowKey) -> Option<Self::Found>;
+    /// The flow with this key in the embryonic table.
+    fn embryonic(&self, key: &FlowKey) -> Option<Self::Found>;
+    fn glance(&self, found: &Self::Found) -> Glance;
+    /// Changes an established flow, alone: under its lock. `change` must call nothing of this trait.
+    fn with_established<R>(&self, found: &Self::Found, change: impl FnOnce(&mut Flow) -> R) -> R;
+    /// Changes an embryonic flow. There is no lock: see [`crate::flow`].
+    fn with_embryonic<R>(&self, found: &Self::Found, change: impl FnOnce(&mut Flow) -> R) -> R;
+    /// Inserts the record that `fill` makes of an all-zero one. (A record on the stack would take a third of the stack there is.)
+    ///
+    /// # Errors
+    /// [`InsertError`].
+    fn insert_embryonic(&self, key: &FlowKey, fill: impl FnOnce(&mut Flow)) -> Result<(), InsertError>;
+    /// Moves an embryonic flow to the established table; it is never in neither.
+    /// # Errors
+    /// [`InsertError`]; the flow then stays where it was.
+    fn promote(&self, key: &FlowKey, found: &Self::Found) -> Result<(), InsertError>;
+    /// Removes the flow from both tables.
+    fn remove(&self, key: &FlowKey);
+
+    fn fragment(&self, key: &FragmentKey) -> Option<Fragment>;
+    /// # Errors
+    /// [`InsertError::Refused`].
+    fn insert_fragment(&self, key: &FragmentKey, fragment: &Fragment) -> Result<(), InsertError>;
+
+    /// Class of an address ([`Dimension::Source`] or [`Dimension::Destination`]); 0 when nothing names it.
+    fn address_class(&self, slot: u32, dimension: Dimension, address: &Address) -> u32;
+    /// Class of a service; 0 when nothing names it.
+    fn service_class(&self, slot: u32, protocol: u8, service: [u8; 2]) -> u32;
+    fn bitmap(&self, index: u32) -> Option<&Bitmap>;
+    fn rule(&self, slot: u32, entry: u32) -> Option<&Rule>;
+    /// Zone a forwarded packet leaves by, or the box itself.
+    /// # Errors
+    /// [`Reason::NoRoute`].
+    fn route(&self, descriptor: &Descriptor) -> Result<u8, Reason>;
+    /// True when one more rejected packet may be answered now.
+    fn may_answer(&self, now: Nanos) -> bool;
+    /// Adds one to a rule's one-sided flows and tells how many there were.
+    fn count_one_sided(&self, rule: u16) -> u32;
+
+    fn count(&self, add: impl FnOnce(&mut Counters));
+    fn count_rule(&self, rule: u16, add: impl FnOnce(&mut RuleCounters));
+    /// `place` as in [`Arrival::place`].
+    fn count_interface(&self, place: u8, add: impl FnOnce(&mut InterfaceCounters));
+    fn notice(&self, notice: Notice);
+
+    /// Stage *track* for a flow in the established table: [`pipeline::confirmed`], which see. The kernel side makes of this and of the
+    /// three methods below functions of their own, which the verifier checks once each and not once for every way that leads to them.
+    fn confirmed(&self, visit: &Visit, outcome: &mut Outcome) -> Step
+    where
+        Self: Sized,
+    {
+        pipeline::confirmed(self, visit, outcome)
+    }
+
+    /// Stage *track* for a flow in the embryonic table: [`pipeline::unconfirmed`].
+    fn unconfirmed(&self, visit: &Visit, outcome: &mut Outcome) -> Step
+    where
+        Self: Sized,
+    {
+        pipeline::unconfirmed(self, visit, outcome)
+    }
+
+    /// Stage *revalidate*: [`pipeline::revalidate`].
+    fn revalidate(&self, visit: &Visit, outcome: &mut Outcome) -> Step
+    where
+        Self: Sized,
+    {
+        pipeline::revalidate(self, visit, outcome)
+    }
+
+    /// Stages *classify* and *admit*: [`pipeline::first`].
+    fn first(&self, visit: &Visit, outcome: &mut Outcome)
+    where
+        Self: Sized,
+    {
+        pipeline::first(self, visit, outcome);
+    }
+}

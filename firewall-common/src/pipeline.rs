@@ -1,0 +1,335 @@
+//! The packet's path, from top to bottom:
+//!
+//! ```text
+//! parse → fragment → sanity → lookup ─ hit ─→ revalidate → track ─→ account
+//!                                   └ miss → classify → admit ──┘
+//! ```
+//!
+//! Every packet goes through [`pipeline`], in every program, and leaves through [`account`](crate::account::account).
+
+use crate::{
+    account::{self, Event, NO_RULE, Outcome},
+    admit::{self, Admission},
+    classify::{self, Decision, Zones},
+    config::config_flags,
+    env::{Arrival, Env, InsertError, Notice},
+    flow::{Flow, FlowKey, Sender, State, flow_flags},
+    fragment,
+    packet::Packet,
+    parse::Kind,
+    reason::Reason,
+    rule::{Action, Rule, ZONE_SELF, rule_flags},
+    sanity,
+    track::{self, Context, Next, timeout},
+    verdict::Verdict,
+    visit::Visit,
+};
+
+/// Judges one frame and counts it.
+#[inline(always)]
+pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, arrival: Arrival) -> Verdict {
+    let mut visit = Visit::new(arrival, env.settings(), env.now());
+    let outcome = match judge(packet, env, &mut visit) {
+        Ok(outcome) => outcome,
+        Err(reason) => Outcome::dropped(reason),
+    };
+    account::account(env, &visit.arrival, packet.length(), &outcome)
+}
+
+#[inline(always)]
+fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Result<Outcome, Reason> {
+    if visit.arrival.place == 0 {
+        return Err(Reason::NotOurInterface);
+    }
+    packet.describe(visit.arrival.egress, &mut visit.descriptor)?;
+    if matches!(visit.descriptor.kind, Kind::Link) {
+        return Ok(Outcome::new(Verdict::NoLearn, NO_RULE, Event::Link));
+    }
+    fragment::check(&visit.descriptor)?;
+    sanity::check(&visit.descriptor)?;
+    match visit.descriptor.kind {
+        Kind::LinkScope => return Ok(Outcome::new(Verdict::NoLearn, NO_RULE, Event::None)),
+        Kind::LaterFragment => {
+            let rule = fragment::inherit(env, visit)?;
+            return Ok(Outcome::new(Verdict::NoLearn, rule, Event::None));
+        }
+        _ => {}
+    }
+    let mut outcome = Outcome::dropped(Reason::NoPolicy);
+    let mut step = look_up(env, visit, &mut outcome);
+    if matches!(step, Step::Stale) {
+        step = env.revalidate(visit, &mut outcome);
+        if matches!(step, Step::Current) {
+            // What another CPU makes of the flow's generation meanwhile does not matter: this packet has been judged.
+            visit.revalidated = true;
+            step = look_up(env, visit, &mut outcome);
+        }
+    }
+    if !matches!(step, Step::Done) {
+        env.first(visit, &mut outcome);
+    }
+    if visit.descriptor.piece.more && outcome.verdict.passes() {
+        fragment::remember(env, visit, outcome.rule)?;
+    }
+    Ok(outcome)
+}
+
+/// Stage *lookup*: the established table first, for most packets are of established flows.
+#[inline(always)]
+fn look_up<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Step {
+    match env.confirmed(visit, outcome) {
+        Step::Unknown => env.unconfirmed(visit, outcome),
+        step => step,
+    }
+}
+
+/// How far a packet has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Step {
+    /// Its outcome is settled.
+    Done = 0,
+    /// No flow has its key.
+    Unknown = 1,
+    /// Its flow was last judged by another policy than the one in force.
+    Stale = 2,
+    /// Its flow has just been judged anew, and goes on.
+    Current = 3,
+    /// Its flow is over: it must be judged as a first packet.
+    First = 4,
+}
+
+impl Step {
+    /// The step with this number; a number that is none asks for everything to be judged.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Done,
+            1 => Self::Unknown,
+            2 => Self::Stale,
+            3 => Self::Current,
+            _ => Self::First,
+        }
+    }
+}
+
+/// What a flow's record says of a packet. Every field has a value whatever the verdict: in the kernel an undefined one may be a register
+/// with a pointer in it, which the verifier lets nobody store in part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Tracked {
+    verdict: Verdict,
+    next: Next,
+    rule: u16,
+}
+
+/// Takes the packet into the flow's record. A record that is not this flow's any more, or whose time is over, asks for the packet to be
+/// judged as a first one.
+#[inline(always)]
+fn track_packet(visit: &Visit, flow: &mut Flow, rule: &Rule) -> Tracked {
+    if flow.identity != FlowKey::identity(&visit.descriptor.key) || flow.expired(visit.now, visit.settings.timeout_scale) {
+        return Tracked { verdict: Verdict::NoLearn, next: Next::Reopen, rule: NO_RULE };
+    }
+    let sender = flow.sender(visit.descriptor.source_is_low);
+    if !from_right_zone(visit, flow, sender) {
+        return Tracked { verdict: Verdict::Drop(Reason::WrongZone), next: Next::Stay, rule: flow.rule };
+    }
+    if rule.flags & rule_flags::SANITY_OFF == 0 && sanity::check_flags(&visit.descriptor).is_err() {
+        return Tracked { verdict: Verdict::Drop(Reason::BadTcpFlags), next: Next::Stay, rule: flow.rule };
+    }
+    if matches!(sender, Sender::Responder) && flow.responder_interface == 0 && !visit.arrival.egress {
+        flow.responder_interface = visit.arrival.place;
+    }
+    let context = Context { descriptor: &visit.descriptor, sender, now: visit.now, timeouts: &rule.timeouts };
+    let transition = track::step(flow, &context);
+    Tracked { verdict: transition.verdict, next: transition.next, rule: flow.rule }
+}
+
+/// The zone the packet came from must be that of the side that sent it: a spoofed source does not get into a flow from elsewhere.
+#[inline(always)]
+fn from_right_zone(visit: &Visit, flow: &Flow, sender: Sender) -> bool {
+    let came_from = if visit.arrival.egress { ZONE_SELF } else { visit.arrival.zone };
+    let expected = match sender {
+        Sender::Initiator => flow.from_zone,
+        Sender::Responder => flow.to_zone,
+    };
+    came_from == expected
+}
+
+/// Stage *revalidate*, second half: the flow goes on under the rule that the policy in force gives it.
+#[inline(always)]
+fn adopt(visit: &Visit, flow: &mut Flow, decision: &Decision, rule: &Rule) {
+    flow.generation = visit.settings.generation;
+    flow.rule = decision.rule;
+    flow.entry = decision.entry;
+    track::relevel(flow, visit.descriptor.kind, decision.inspection());
+    flow.timeout = timeout::of(flow, visit.descriptor.key.protocol, &rule.timeouts);
+}
+
+/// Stage *track* for a flow in the established table.
+#[inline(always)]
+pub fn confirmed<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Step {
+    let Some(found) = env.established(&visit.descriptor.key) else { return Step::Unknown };
+    let glance = env.glance(&found);
+    if glance.generation != visit.settings.generation && !visit.revalidated {
+        return Step::Stale;
+    }
+    let Some(rule) = env.rule(visit.slot(), u32::from(glance.entry)) else { return Step::Done };
+    let tracked = env.with_established(&found, |flow| track_packet(visit, flow, rule));
+    conclude(env, visit, &tracked, outcome)
+}
+
+/// Stage *track* for a flow in the embryonic table.
+#[inline(always)]
+pub fn unconfirmed<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Step {
+    let Some(found) = env.embryonic(&visit.descriptor.key) else { return Step::Unknown };
+    let glance = env.glance(&found);
+    if glance.generation != visit.settings.generation && !visit.revalidated {
+        return Step::Stale;
+    }
+    let Some(rule) = env.rule(visit.slot(), u32::from(glance.entry)) else { return Step::Done };
+    let tracked = env.with_embryonic(&found, |flow| track_packet(visit, flow, rule));
+    let establish = match tracked.next {
+        Next::Establish => true,
+        Next::EstablishOneSided => env.count_one_sided(tracked.rule) < rule.one_sided_quota,
+        Next::Stay | Next::Reopen => false,
+    };
+    if !establish {
+        return conclude(env, visit, &tracked, outcome);
+    }
+    establish_flow(env, visit, &found, &tracked, outcome);
+    Step::Done
+}
+
+/// Stage *revalidate*: the policy has changed since it last judged the flow, so it judges it again, as it would the flow's first
+/// packet. A flow that it no longer allows ends here.
+#[inline(always)]
+pub fn revalidate<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Step {
+    let (found, established) = match env.established(&visit.descriptor.key) {
+        Some(found) => (found, true),
+        None => match env.embryonic(&visit.descriptor.key) {
+            Some(found) => (found, false),
+            None => return Step::First,
+        },
+    };
+    let by = if established {
+        env.with_established(&found, |flow| judged_by(flow, visit))
+    } else {
+        env.with_embryonic(&found, |flow| judged_by(flow, visit))
+    };
+    if by.gone {
+        return Step::First;
+    }
+    let decision = match classify::classify(env, visit, by.zones, by.reversed) {
+        Ok(decision) if matches!(decision.action(), Action::Allow) => decision,
+        Err(Reason::NoPolicy) => return Step::Done,
+        Ok(_) | Err(_) => {
+            env.remove(&visit.descriptor.key);
+            *outcome = Outcome::dropped(Reason::AclDrop);
+            return Step::Done;
+        }
+    };
+    let Some(rule) = env.rule(visit.slot(), u32::from(decision.entry)) else { return Step::Done };
+    if established {
+        env.with_established(&found, |flow| adopt(visit, flow, &decision, rule));
+    } else {
+        env.with_embryonic(&found, |flow| adopt(visit, flow, &decision, rule));
+    }
+    Step::Current
+}
+
+/// What a live flow's first packet was judged by.
+#[derive(Clone, Copy, Debug)]
+struct JudgedBy {
+    gone: bool,
+    zones: Zones,
+    reversed: bool,
+}
+
+#[inline(always)]
+fn judged_by(flow: &Flow, visit: &Visit) -> JudgedBy {
+    JudgedBy {
+        gone: flow.identity != FlowKey::identity(&visit.descriptor.key),
+        zones: Zones { from: flow.from_zone, to: flow.to_zone },
+        reversed: matches!(flow.sender(visit.descriptor.source_is_low), Sender::Responder),
+    }
+}
+
+/// Moves a flow that both sides have confirmed (or a one-sided bypass flow within its quota) to the established table.
+#[inline(never)]
+fn establish_flow<E: Env>(env: &E, visit: &Visit, found: &E::Found, tracked: &Tracked, outcome: &mut Outcome) {
+    if matches!(tracked.next, Next::EstablishOneSided) {
+        env.with_embryonic(found, |flow| flow.flags |= flow_flags::ONE_SIDED);
+    }
+    *outcome = match env.promote(&visit.descriptor.key, found) {
+        Ok(()) => Outcome::new(tracked.verdict, tracked.rule, Event::Established),
+        Err(InsertError::Exists) => Outcome::new(tracked.verdict, tracked.rule, Event::None),
+        Err(InsertError::Refused) => {
+            env.notice(Notice::EstablishedFull);
+            if visit.settings.flags & config_flags::TABLE_FULL_PASS == 0 {
+                // The sender will try again; the record must then be where it was.
+                env.with_embryonic(found, step_back);
+                Outcome::dropped(Reason::FlowTableFull)
+            } else {
+                Outcome::new(tracked.verdict, tracked.rule, Event::None)
+            }
+        }
+    };
+}
+
+/// Undoes the state of a flow that found no room, so that the packet's repetition asks for room again.
+#[inline(always)]
+fn step_back(flow: &mut Flow) {
+    if flow.state == State::Established as u8 {
+        flow.state = State::SynReceived as u8;
+    } else if flow.state == State::Stream as u8 {
+        flow.state = State::Single as u8;
+    }
+    flow.flags &= !(flow_flags::REPLIED | flow_flags::ONE_SIDED);
+}
+
+/// Settles a tracked packet's outcome, or forgets its flow when the packet must be judged as a first one.
+#[inline(always)]
+fn conclude<E: Env>(env: &E, visit: &Visit, tracked: &Tracked, outcome: &mut Outcome) -> Step {
+    if matches!(tracked.next, Next::Reopen) {
+        env.remove(&visit.descriptor.key);
+        return Step::First;
+    }
+    *outcome = Outcome::new(tracked.verdict, tracked.rule, Event::None);
+    Step::Done
+}
+
+/// A first packet: stages *classify* and *admit*.
+#[inline(always)]
+pub fn first<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) {
+    *outcome = match try_first(env, visit) {
+        Ok(outcome) => outcome,
+        Err(reason) => Outcome::dropped(reason),
+    };
+}
+
+#[inline(always)]
+fn try_first<E: Env>(env: &E, visit: &Visit) -> Result<Outcome, Reason> {
+    let zones = classify::zones(env, visit)?;
+    let decision = classify::classify(env, visit, zones, false)?;
+    let Some(rule) = env.rule(visit.slot(), u32::from(decision.entry)) else { return Err(Reason::NoPolicy) };
+    match decision.action() {
+        Action::Drop => return Ok(Outcome::new(Verdict::Drop(Reason::AclDrop), decision.rule, Event::Decided)),
+        Action::Reject => return Ok(reject(env, visit, &decision)),
+        Action::Allow => {}
+    }
+    if rule.flags & rule_flags::SANITY_OFF == 0 {
+        sanity::check_flags(&visit.descriptor)?;
+    }
+    let verdict = admit::admit(env, visit, &Admission { decision, zones, timeouts: &rule.timeouts })?;
+    let event = if matches!(verdict, Verdict::Learn) { Event::Created } else { Event::None };
+    Ok(Outcome::new(verdict, decision.rule, event))
+}
+
+/// A refused packet is answered when it came in by a network, is whole, and no more were answered lately than the policy allows.
+#[inline(always)]
+fn reject<E: Env>(env: &E, visit: &Visit, decision: &Decision) -> Outcome {
+    let answerable = !visit.arrival.egress && !visit.descriptor.piece.is_fragment();
+    let verdict = if answerable && env.may_answer(visit.now) { Verdict::Answer } else { Verdict::Drop(Reason::Reject) };
+    Outcome::new(verdict, decision.rule, Event::Decided)
+}

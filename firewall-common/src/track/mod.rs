@@ -1,0 +1,136 @@
+//! Stage *track*: a packet of a known flow advances the flow's state or is refused. Everything here is pure: a record, a packet's
+//! description, the time; no map, no helper, so that it can run inside the flow's lock.
+
+pub mod bypass;
+pub mod handshake;
+pub mod other;
+pub mod tcp_state;
+pub mod tcp_window;
+pub mod timeout;
+
+use crate::{
+    flow::{Flow, Inspection, Sender, State, flow_flags},
+    parse::{Descriptor, Kind},
+    reason::Reason,
+    rule::Timeouts,
+    time::Nanos,
+    verdict::Verdict,
+};
+
+/// What the stage asks of the tables beside its verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    Stay,
+    /// Both sides have confirmed the flow: it belongs into the established table.
+    Establish,
+    /// The packet begins a new connection on this key: forget the old one and judge the packet as a first one.
+    Reopen,
+    /// A bypass flow of which only one side is seen: it may be established if its rule's quota has room.
+    EstablishOneSided,
+}
+
+/// Verdict and consequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Transition {
+    pub verdict: Verdict,
+    pub next: Next,
+}
+
+impl Transition {
+    pub const LEARN: Self = Self { verdict: Verdict::Learn, next: Next::Stay };
+    pub const NO_LEARN: Self = Self { verdict: Verdict::NoLearn, next: Next::Stay };
+    pub const ESTABLISH: Self = Self { verdict: Verdict::Learn, next: Next::Establish };
+    /// The verdict is that of the packet judged anew.
+    pub const REOPEN: Self = Self { verdict: Verdict::NoLearn, next: Next::Reopen };
+
+    #[inline(always)]
+    pub const fn drop(reason: Reason) -> Self {
+        Self { verdict: Verdict::Drop(reason), next: Next::Stay }
+    }
+}
+
+/// Everything a step needs beside the record.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    pub descriptor: &'a Descriptor,
+    pub sender: Sender,
+    pub now: Nanos,
+    /// The rule's idle times.
+    pub timeouts: &'a Timeouts,
+}
+
+/// Takes one packet into the record: state, windows, timer and counters.
+///
+/// The record is left as it was, but for its counters, unless the verdict is [`Verdict::Learn`]; a few flags may note what a packet
+/// that must not be believed yet said ([`flow_flags::PENDING_SYN`] and the like), and an inexact reset may shorten the timer.
+#[inline(always)]
+pub fn step(flow: &mut Flow, context: &Context<'_>) -> Transition {
+    let state_before = flow.state;
+    let inspection = Inspection::from_number(flow.inspection);
+    let transition = match (context.descriptor.kind, inspection) {
+        (Kind::Tcp, Inspection::Bypass) => bypass::step(flow, context.sender, &context.descriptor.segment),
+        (Kind::Tcp, _) => tcp_state::step(flow, context.sender, &context.descriptor.segment, inspection),
+        _ => other::step(flow, context.sender, context.descriptor.kind),
+    };
+    if matches!(transition.next, Next::Reopen) {
+        return transition;
+    }
+    match transition.verdict {
+        Verdict::Learn => learned(flow, context, state_before),
+        Verdict::NoLearn => count(flow, context),
+        Verdict::Drop(_) | Verdict::Answer => {}
+    }
+    transition
+}
+
+#[inline(always)]
+fn learned(flow: &mut Flow, context: &Context<'_>, state_before: u8) {
+    count(flow, context);
+    // A repeated SYN must not keep an unanswered flow alive: the embryonic time counts from the last progress.
+    let progress = flow.state != state_before;
+    if progress || flow.state != State::SynSent as u8 {
+        flow.last_seen = context.now.0;
+    }
+    if progress || flow.has(flow_flags::SHORTENED) {
+        flow.flags &= !flow_flags::SHORTENED;
+        flow.timeout = timeout::of(flow, context.descriptor.key.protocol, context.timeouts);
+    }
+    if matches!(context.sender, Sender::Responder) {
+        flow.flags |= flow_flags::REPLIED;
+    }
+    if progress && flow.handshake_micros == 0 && confirmed(flow.state) {
+        flow.handshake_micros = context.now.since(Nanos(flow.created)).as_micros_saturating();
+    }
+}
+
+const fn confirmed(state: u8) -> bool {
+    state == State::Established as u8 || state == State::Stream as u8
+}
+
+#[inline(always)]
+fn count(flow: &mut Flow, context: &Context<'_>) {
+    let bytes = u64::from(context.descriptor.ip_length);
+    let (peer, _) = flow.peers_mut(context.sender);
+    peer.packets += 1;
+    peer.bytes += bytes;
+}
+
+/// Gives a live flow to another rule, or to the same rule with another inspection.
+///
+/// A flow that leaves bypass has no numbers to be strict with: the next segment of each side teaches them, and none is dropped for it.
+#[inline(always)]
+pub fn relevel(flow: &mut Flow, kind: Kind, inspection: Inspection) {
+    let before = Inspection::from_number(flow.inspection);
+    flow.inspection = inspection as u8;
+    if !matches!(kind, Kind::Tcp) || (before as u8 == Inspection::Bypass as u8) == (inspection as u8 == Inspection::Bypass as u8) {
+        return;
+    }
+    flow.flags &= !(flow_flags::ONE_SIDED | flow_flags::CLOSING | flow_flags::PENDING_SYN | flow_flags::PENDING_SYN_ACK);
+    if inspection as u8 == Inspection::Bypass as u8 {
+        flow.state = State::Bypass as u8;
+    } else {
+        tcp_window::relearn(flow);
+        flow.state = State::Established as u8;
+    }
+}

@@ -1,0 +1,27 @@
+//! Protocols without a state machine of their own: one direction seen, then both.
+
+use crate::{
+    flow::{Flow, Sender, State},
+    parse::Kind,
+    reason::Reason,
+    track::Transition,
+};
+
+/// One packet of a flow that is not TCP.
+#[inline(always)]
+pub fn step(flow: &mut Flow, sender: Sender, kind: Kind) -> Transition {
+    // A responder's echo request with the identifier of the initiator's: a flow of its own, which this one must not let in.
+    let right_way = match kind {
+        Kind::EchoRequest => matches!(sender, Sender::Initiator),
+        Kind::EchoReply => matches!(sender, Sender::Responder),
+        _ => true,
+    };
+    if !right_way {
+        return Transition::drop(Reason::IcmpUnsolicited);
+    }
+    if flow.state == State::Single as u8 && matches!(sender, Sender::Responder) {
+        flow.state = State::Stream as u8;
+        return Transition::ESTABLISH;
+    }
+    Transition::LEARN
+}

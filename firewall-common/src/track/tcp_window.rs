@@ -1,0 +1,215 @@
+//! Sequence numbers and windows: van Rooij's rules as nf_conntrack states them, with three outcomes.
+//!
+//! For a segment of sender *s* to receiver *r*:
+//!
+//! | rule | test | fails |
+//! |---|---|---|
+//! | I   | `seq` is not past the edge *r* granted | drop (`strict`), count (`tolerant`) |
+//! | II  | `end` is not more than *r*'s largest window below *s*'s highest end | pass without learning |
+//! | III | `ack` is not past *r*'s highest end | drop |
+//! | IV  | `ack` is not more than *s*'s largest window (at least 66 000) below *r*'s highest end | pass without learning |
+//!
+//! Right edges are enforced: what lies past them was never asked for. Left edges are not: old data and old acknowledgements must reach
+//! the endpoint, for it answers them, and the answer is what heals a connection whose packets were lost on our far side.
+//! A granted edge is never withdrawn (RFC 9293 MUST-34: a sender must cope with a window that shrinks, so data in flight is legal).
+
+use crate::{
+    flow::{Flow, Inspection, NO_SCALE, Peer, Sender, flow_flags, peer_flags},
+    reason::Reason,
+    seq::Seq,
+    wire::tcp::{MOST_SCALE, Segment, flags},
+};
+
+/// Bytes below the newest data that an acknowledgement may always be: a 64 KiB window and one more burst (van Rooij 2000, §4).
+const ACK_SLACK: u32 = 66_000;
+
+/// What the rules say of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// In the window.
+    In,
+    /// Below it: legal, but nothing to learn from.
+    Old,
+    /// Past the right edge, and let pass (`tolerant`).
+    Past,
+    Refused(Reason),
+}
+
+/// Judges a segment without SYN or RST against both windows.
+#[inline(always)]
+#[must_use]
+pub fn fit(sender: &Peer, receiver: &Peer, segment: &Segment, inspection: Inspection) -> Fit {
+    let end = segment.end();
+    let mut past = false;
+    // A receiver that has yet to speak again after bypass has granted nothing we know of.
+    if !receiver.has(peer_flags::RELEARN) {
+        if segment.ack.after(receiver.end()) {
+            return Fit::Refused(Reason::TcpInvalidAck);
+        }
+        past = segment.seq.after(receiver.edge());
+        // A FIN past the edge would close what nobody can check: `tolerant` lets only data be past it.
+        if past && (!matches!(inspection, Inspection::Tolerant) || segment.has(flags::FIN)) {
+            return Fit::Refused(Reason::TcpSeqPastWindow);
+        }
+    }
+    if sender.has(peer_flags::RELEARN) {
+        return Fit::In;
+    }
+    if sender.has(peer_flags::FIN) && end.after(sender.end()) {
+        return Fit::Refused(Reason::TcpDataPastFin);
+    }
+    let slack = if sender.max_window > ACK_SLACK { sender.max_window } else { ACK_SLACK };
+    let old_data = end.before(sender.end().sub(receiver.max_window));
+    let old_ack = !receiver.has(peer_flags::RELEARN) && segment.ack.before(receiver.end().sub(slack));
+    if old_data || old_ack {
+        return Fit::Old;
+    }
+    if past { Fit::Past } else { Fit::In }
+}
+
+/// The window a segment advertises, in bytes, and at least 1: a zero window still admits the probe at its edge (RFC 9293 §3.8.6.1).
+/// The window of a SYN is never scaled (RFC 7323 §2.2).
+#[inline(always)]
+#[must_use]
+pub const fn window(peer: &Peer, segment: &Segment) -> u32 {
+    let shift = if segment.has(flags::SYN) { 0 } else { peer.scale & 0x0f };
+    let window = (segment.window as u32) << shift;
+    if window == 0 { 1 } else { window }
+}
+
+/// Takes an acceptable segment's numbers into both records.
+#[inline(always)]
+pub fn learn(sender: &mut Peer, receiver: &mut Peer, segment: &Segment) {
+    let end = segment.end();
+    let window = window(sender, segment);
+    if sender.has(peer_flags::RELEARN) {
+        sender.flags &= !peer_flags::RELEARN;
+        sender.end = end.0;
+        sender.ack = segment.ack.0;
+        sender.edge = segment.ack.add(window).0;
+        sender.max_window = window;
+    } else {
+        observe(sender, receiver, segment);
+        sender.end = sender.end().max(end).0;
+        sender.edge = sender.edge().max(segment.ack.add(window)).0;
+        sender.ack = sender.ack().max(segment.ack).0;
+        if window > sender.max_window {
+            sender.max_window = window;
+        }
+    }
+    if receiver.has(peer_flags::RELEARN) {
+        // Until it speaks, the receiver has sent what the sender has received of it.
+        receiver.end = segment.ack.0;
+    }
+    if segment.has(flags::FIN) && end == sender.end() {
+        sender.flags |= peer_flags::FIN;
+    }
+    if receiver.has(peer_flags::FIN) && !segment.ack.before(receiver.end()) {
+        receiver.flags |= peer_flags::FIN_ACKED;
+    }
+}
+
+/// Quality figures, from what the numbers tell before they are learned.
+#[inline(always)]
+fn observe(sender: &mut Peer, receiver: &Peer, segment: &Segment) {
+    if segment.window == 0 {
+        sender.zero_windows = sender.zero_windows.saturating_add(1);
+    }
+    if segment.length == 0 {
+        // Repeats the last acknowledgement while there is data to acknowledge (RFC 5681 §2, without the window, which our `edge` covers).
+        let same_edge = segment.ack.add(window(sender, segment)) == sender.edge();
+        if segment.ack == sender.ack() && same_edge && receiver.end().after(segment.ack) && !segment.has(flags::FIN) {
+            sender.duplicate_acks = sender.duplicate_acks.saturating_add(1);
+        }
+        return;
+    }
+    if segment.seq.after(sender.end()) {
+        sender.gaps = sender.gaps.saturating_add(1);
+    } else if !segment.end().after(sender.end()) && (segment.length > 1 || segment.end() != sender.end()) {
+        // One byte that ends where the data ends is a keep-alive (RFC 9293 §3.8.4), not a retransmission.
+        sender.retransmitted = sender.retransmitted.saturating_add(1);
+    }
+}
+
+/// Takes the scale a SYN offers.
+#[inline(always)]
+pub fn learn_scale(peer: &mut Peer, segment: &Segment) {
+    if segment.scale == NO_SCALE {
+        peer.scale = 0;
+        peer.flags &= !peer_flags::SCALE_OFFERED;
+    } else {
+        peer.scale = segment.scale;
+        peer.flags |= peer_flags::SCALE_OFFERED;
+    }
+}
+
+/// Scaling counts only when both SYNs offered it (RFC 7323 §2.2). To be called when the second one has been accepted.
+#[inline(always)]
+pub fn settle_scale(one: &mut Peer, other: &mut Peer) {
+    if !(one.has(peer_flags::SCALE_OFFERED) && other.has(peer_flags::SCALE_OFFERED)) {
+        one.scale = 0;
+        other.scale = 0;
+    }
+}
+
+/// Prepares a flow that comes back from bypass: numbers unknown, handshake taken as done. Where a SYN was not seen its scale is not
+/// known either, and the largest is assumed: too wide a window drops nothing legal.
+#[inline(always)]
+pub fn relearn(flow: &mut Flow) {
+    let both_seen = flow.initiator.has(peer_flags::SYN) && flow.responder.has(peer_flags::SYN);
+    if both_seen {
+        settle_scale(&mut flow.initiator, &mut flow.responder);
+    } else {
+        flow.initiator.scale = MOST_SCALE;
+        flow.responder.scale = MOST_SCALE;
+    }
+    let known = peer_flags::SCALE_OFFERED;
+    flow.initiator.flags = (flow.initiator.flags & known) | peer_flags::SYN | peer_flags::SYN_ACKED | peer_flags::RELEARN;
+    flow.responder.flags = (flow.responder.flags & known) | peer_flags::SYN | peer_flags::SYN_ACKED | peer_flags::RELEARN;
+}
+
+/// Judges a reset on a flow whose handshake is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    /// The endpoint will obey it.
+    Exact,
+    /// In the window: the endpoint answers with a challenge (RFC 5961 §3.2), and an exact one follows if it was meant.
+    Inexact,
+    Refused,
+}
+
+/// A reset is exact where the receiver's last acknowledgement points, or directly after the sender's own last byte (when data before
+/// it was lost on our far side).
+#[inline(always)]
+#[must_use]
+pub fn reset(sender: &Peer, receiver: &Peer, seq: Seq, inspection: Inspection) -> Reset {
+    if sender.has(peer_flags::RELEARN) || receiver.has(peer_flags::RELEARN) {
+        return Reset::Inexact;
+    }
+    let in_window = seq.within(receiver.ack(), receiver.edge());
+    let exact = seq == receiver.ack() || seq == sender.end();
+    match (exact, in_window, inspection) {
+        (true, _, _) | (_, true, Inspection::Tolerant) => Reset::Exact,
+        (false, true, _) => Reset::Inexact,
+        (false, false, _) => Reset::Refused,
+    }
+}
+
+/// Marks that the timer no longer is the state's own.
+#[inline(always)]
+pub fn shorten(flow: &mut Flow, timeout: u32) {
+    if flow.timeout > timeout {
+        flow.timeout = timeout;
+        flow.flags |= flow_flags::SHORTENED;
+    }
+}
+
+/// The record of the side that did not send.
+#[inline(always)]
+#[must_use]
+pub const fn other(sender: Sender) -> Sender {
+    match sender {
+        Sender::Initiator => Sender::Responder,
+        Sender::Responder => Sender::Initiator,
+    }
+}

@@ -1,0 +1,150 @@
+//! IPv4 header (RFC 791 §3.1).
+
+use crate::{
+    flow::Address,
+    packet::{OPTIONS_ROOM, Packet},
+    reason::Reason,
+    wire::options,
+};
+
+/// Bytes of a header without options.
+pub const HEADER: u32 = 20;
+
+const OPTION_LOOSE_SOURCE_ROUTE: u8 = 131;
+const OPTION_STRICT_SOURCE_ROUTE: u8 = 137;
+
+/// The fixed part of a header.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a>(pub &'a [u8; HEADER as usize]);
+
+impl Header<'_> {
+    #[inline(always)]
+    #[must_use]
+    pub const fn version(&self) -> u8 {
+        self.0[0] >> 4
+    }
+
+    /// Bytes of the header with its options.
+    #[inline(always)]
+    #[must_use]
+    pub const fn length(&self) -> u32 {
+        (self.0[0] & 0x0f) as u32 * 4
+    }
+
+    /// Bytes of header and payload.
+    #[inline(always)]
+    #[must_use]
+    pub const fn total_length(&self) -> u32 {
+        u16::from_be_bytes([self.0[2], self.0[3]]) as u32
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn identification(&self) -> u16 {
+        u16::from_be_bytes([self.0[4], self.0[5]])
+    }
+
+    /// Offset of the payload in its datagram, in bytes.
+    #[inline(always)]
+    #[must_use]
+    pub const fn fragment_offset(&self) -> u32 {
+        (u16::from_be_bytes([self.0[6], self.0[7]]) & 0x1fff) as u32 * 8
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn more_fragments(&self) -> bool {
+        self.0[6] & 0x20 != 0
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn protocol(&self) -> u8 {
+        self.0[9]
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn source(&self) -> Address {
+        Address::v4([self.0[12], self.0[13], self.0[14], self.0[15]])
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn destination(&self) -> Address {
+        Address::v4([self.0[16], self.0[17], self.0[18], self.0[19]])
+    }
+
+    /// Sum of the header's words, not yet folded. The ones' complement sum does not depend on byte order (RFC 1071 §2), so words are
+    /// added as the machine has them.
+    #[inline(always)]
+    const fn sum(&self) -> u64 {
+        let h = self.0;
+        word([h[0], h[1], h[2], h[3]])
+            + word([h[4], h[5], h[6], h[7]])
+            + word([h[8], h[9], h[10], h[11]])
+            + word([h[12], h[13], h[14], h[15]])
+            + word([h[16], h[17], h[18], h[19]])
+    }
+}
+
+#[inline(always)]
+const fn word(bytes: [u8; 4]) -> u64 {
+    u32::from_ne_bytes(bytes) as u64
+}
+
+/// True when a sum over a header that includes its checksum is that of an intact one.
+#[inline(always)]
+const fn intact(sum: u64) -> bool {
+    let sum = (sum & 0xffff_ffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    sum == 0xffff
+}
+
+/// Checks the checksum of a header without options.
+#[inline(always)]
+#[must_use]
+pub const fn checksum_intact(header: &Header<'_>) -> bool {
+    intact(header.sum())
+}
+
+#[derive(Default)]
+struct SourceRoute(bool);
+
+impl options::Visit for SourceRoute {
+    #[inline(always)]
+    fn option(&mut self, kind: u8, _length: u8, _buffer: &[u8; OPTIONS_ROOM], _at: u32) {
+        if kind == OPTION_LOOSE_SOURCE_ROUTE || kind == OPTION_STRICT_SOURCE_ROUTE {
+            self.0 = true;
+        }
+    }
+}
+
+/// Checks the options of a header of `length` bytes at `at`, more than [`HEADER`], and the checksum over all of it unless `trusted`.
+///
+/// # Errors
+/// [`Reason::FrameTooShort`], [`Reason::BadIpChecksum`], [`Reason::BadIpOptions`], [`Reason::IpOptionSourceRoute`].
+#[inline(never)]
+pub fn check_options<P: Packet>(packet: &P, at: u32, length: u32, trusted: bool) -> Result<(), Reason> {
+    let mut buffer = [0; OPTIONS_ROOM];
+    let Some(header) = packet.read(at) else { return Err(Reason::FrameTooShort) };
+    if length <= HEADER || !packet.copy(at + HEADER, &mut buffer, length - HEADER) {
+        return Err(Reason::FrameTooShort);
+    }
+    let mut sum = Header(header).sum();
+    let mut position = 0;
+    while position < options::MOST as usize {
+        sum += word([buffer[position], buffer[position + 1], buffer[position + 2], buffer[position + 3]]);
+        position += 4;
+    }
+    if !trusted && !intact(sum) {
+        return Err(Reason::BadIpChecksum);
+    }
+    let mut source_route = SourceRoute::default();
+    if !options::walk(&buffer, length - HEADER, &mut source_route) {
+        return Err(Reason::BadIpOptions);
+    }
+    if source_route.0 { Err(Reason::IpOptionSourceRoute) } else { Ok(()) }
+}

@@ -1,0 +1,161 @@
+//! IPv6 header and its extension chain (RFC 8200).
+
+use crate::{
+    flow::Address,
+    packet::Packet,
+    parse::Descriptor,
+    reason::Reason,
+    verifier::{self, Step},
+    wire::protocol,
+};
+
+/// Bytes of the fixed header.
+pub const HEADER: u32 = 40;
+/// Extension headers that are walked. RFC 8200 §4.1 recommends an order of at most seven; more than six is unheard of.
+pub const MOST_EXTENSIONS: u32 = 6;
+/// Bytes of extension headers that are walked (RFC 9288 §3 tells of boxes that read 128 to 256).
+pub const MOST_EXTENSION_BYTES: u32 = 512;
+
+/// The fixed header.
+#[derive(Clone, Copy, Debug)]
+pub struct Header<'a>(pub &'a [u8; HEADER as usize]);
+
+impl Header<'_> {
+    #[inline(always)]
+    #[must_use]
+    pub const fn version(&self) -> u8 {
+        self.0[0] >> 4
+    }
+
+    /// Bytes after the fixed header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn payload_length(&self) -> u32 {
+        u16::from_be_bytes([self.0[4], self.0[5]]) as u32
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn next_header(&self) -> u8 {
+        self.0[6]
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn hop_limit(&self) -> u8 {
+        self.0[7]
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn source(&self) -> Address {
+        let h = self.0;
+        Address::new([h[8], h[9], h[10], h[11], h[12], h[13], h[14], h[15], h[16], h[17], h[18], h[19], h[20], h[21], h[22], h[23]])
+    }
+
+    #[inline(always)]
+    #[must_use]
+    pub const fn destination(&self) -> Address {
+        let h = self.0;
+        Address::new([h[24], h[25], h[26], h[27], h[28], h[29], h[30], h[31], h[32], h[33], h[34], h[35], h[36], h[37], h[38], h[39]])
+    }
+}
+
+/// True for the headers a chain consists of.
+#[inline(always)]
+#[must_use]
+pub const fn is_extension(next_header: u8) -> bool {
+    matches!(
+        next_header,
+        protocol::HOP_BY_HOP | protocol::ROUTING | protocol::FRAGMENT | protocol::DESTINATION_OPTIONS | protocol::MOBILITY
+    )
+}
+
+struct Walk<'a, P> {
+    packet: &'a P,
+    next: u32,
+    at: u32,
+    start: u32,
+    headers: u32,
+    error: u32,
+    fragment_seen: u32,
+    fragment_offset: u32,
+    fragment_more: u32,
+    fragment_identification: u32,
+}
+
+impl<P: Packet> Walk<'_, P> {
+    #[inline(always)]
+    fn fail(&mut self, reason: Reason) -> bool {
+        self.error = reason as u32;
+        false
+    }
+}
+
+impl<P: Packet> Step for Walk<'_, P> {
+    #[inline(always)]
+    fn step(&mut self) -> bool {
+        let next = self.next as u8;
+        if !is_extension(next) || (self.fragment_seen != 0 && self.fragment_offset != 0) {
+            return false;
+        }
+        // Hop-by-hop options may only come first; a second fragment header makes no sense.
+        if (next == protocol::HOP_BY_HOP && self.headers != 0) || (next == protocol::FRAGMENT && self.fragment_seen != 0) {
+            return self.fail(Reason::Ipv6ExtensionChain);
+        }
+        if self.headers >= MOST_EXTENSIONS || self.at - self.start > MOST_EXTENSION_BYTES {
+            return self.fail(Reason::Ipv6ExtensionChain);
+        }
+        let Some(header): Option<&[u8; 8]> = self.packet.read(self.at) else {
+            let reason = if self.packet.headers_cut(self.at + 8) { Reason::HeadersNotLinear } else { Reason::FrameTooShort };
+            return self.fail(reason);
+        };
+        // Type 0 routing headers are source routes (RFC 5095).
+        if next == protocol::ROUTING && header[2] == 0 {
+            return self.fail(Reason::IpOptionSourceRoute);
+        }
+        if next == protocol::FRAGMENT {
+            self.fragment_seen = 1;
+            self.fragment_offset = u32::from(u16::from_be_bytes([header[2], header[3]]) & 0xfff8);
+            self.fragment_more = u32::from(header[3] & 1);
+            self.fragment_identification = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+            self.at += 8;
+        } else {
+            self.at += (u32::from(header[1]) + 1) * 8;
+        }
+        self.next = u32::from(header[0]);
+        self.headers += 1;
+        true
+    }
+}
+
+/// Walks the extension headers from the descriptor's transport offset on: `at`, `protocol` and `piece` are then those of the end of the
+/// chain. A later fragment ends it, for what follows is the middle of a datagram.
+///
+/// # Errors
+/// [`Reason::Ipv6ExtensionChain`], [`Reason::IpOptionSourceRoute`], [`Reason::FrameTooShort`], [`Reason::HeadersNotLinear`].
+#[inline(never)]
+pub fn walk_chain<P: Packet>(packet: &P, descriptor: &mut Descriptor) -> Result<(), Reason> {
+    let mut walk = Walk {
+        packet,
+        next: u32::from(descriptor.key.protocol),
+        at: descriptor.at,
+        start: descriptor.at,
+        headers: 0,
+        error: 0,
+        fragment_seen: 0,
+        fragment_offset: 0,
+        fragment_more: 0,
+        fragment_identification: 0,
+    };
+    verifier::repeat(MOST_EXTENSIONS + 1, &mut walk);
+    if let Some(reason) = Reason::from_number(walk.error as u8) {
+        return Err(reason);
+    }
+    descriptor.key.protocol = walk.next as u8;
+    descriptor.at = walk.at;
+    descriptor.piece.offset = walk.fragment_offset;
+    descriptor.piece.more = walk.fragment_more != 0;
+    descriptor.piece.identification = walk.fragment_identification;
+    Ok(())
+}

@@ -1,0 +1,315 @@
+//! [`Env`] over the maps and helpers of the kernel. The flow's lock lives here.
+
+use core::{
+    ffi::c_void,
+    ptr,
+    sync::atomic::{Ordering, compiler_fence},
+};
+
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    helpers::generated::{bpf_fib_lookup, bpf_ktime_get_ns, bpf_map_update_elem, bpf_spin_lock, bpf_spin_unlock},
+    maps::lpm_trie::Key,
+};
+use aya_log_ebpf::warn;
+use firewall_common::{
+    account::Outcome,
+    counter::{Counters, InterfaceCounters, RuleCounters},
+    env::{Env, Glance, InsertError, Notice, Settings},
+    flow::{Address, Flow, FlowKey},
+    fragment::{Fragment, FragmentKey},
+    parse::Descriptor,
+    pipeline::Step,
+    reason::Reason,
+    rule::{AddressPrefix, Bitmap, Dimension, MAX_ENTRIES, Rule, ServicePrefix, ZONE_SELF},
+    time::Nanos,
+    visit::Visit,
+};
+
+use crate::{
+    maps::{self, LockedFlow},
+    route,
+    stages::Stages,
+};
+
+/// Nanoseconds between two messages of the same kind.
+const NOTICE_INTERVAL: u64 = 1_000_000_000;
+const EEXIST: i64 = -17;
+
+/// The world of one program run.
+pub struct Kernel<'a, C> {
+    context: &'a C,
+    /// Index of the interface the packet came in by.
+    interface: u32,
+}
+
+impl<'a, C> Kernel<'a, C> {
+    #[inline(always)]
+    pub fn new(context: &'a C, interface: u32) -> Self {
+        Self { context, interface }
+    }
+}
+
+impl<C: Stages> Env for Kernel<'_, C> {
+    /// Points into either table; which one, the caller knows.
+    type Found = *mut Flow;
+
+    #[inline(always)]
+    fn now(&self) -> Nanos {
+        // SAFETY: takes nothing, cannot fail.
+        Nanos(unsafe { bpf_ktime_get_ns() })
+    }
+
+    #[inline(always)]
+    fn settings(&self) -> Settings {
+        // Each field is one aligned word that userspace stores at once; volatile, so that each is read once.
+        match maps::CONFIG.get_ptr(0) {
+            // SAFETY: the pointer is to the map's only element.
+            Some(config) => unsafe {
+                Settings {
+                    generation: ptr::read_volatile(&raw const (*config).generation),
+                    flags: ptr::read_volatile(&raw const (*config).flags),
+                    timeout_scale: ptr::read_volatile(&raw const (*config).timeout_scale),
+                }
+            },
+            None => Settings::default(),
+        }
+    }
+
+    #[inline(always)]
+    fn established(&self, key: &FlowKey) -> Option<*mut Flow> {
+        maps::ESTABLISHED.get_ptr_mut(key).map(<*mut LockedFlow>::cast)
+    }
+
+    #[inline(always)]
+    fn embryonic(&self, key: &FlowKey) -> Option<*mut Flow> {
+        maps::EMBRYONIC.get_ptr_mut(key)
+    }
+
+    #[inline(always)]
+    fn glance(&self, found: &*mut Flow) -> Glance {
+        // SAFETY: the pointer came from a lookup in this program run; both fields are aligned words.
+        unsafe {
+            Glance {
+                generation: ptr::read_volatile(&raw const (**found).generation),
+                entry: ptr::read_volatile(&raw const (**found).entry),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn with_established<R>(&self, found: &*mut Flow, change: impl FnOnce(&mut Flow) -> R) -> R {
+        let flow = *found;
+        // SAFETY: the pointer came from a lookup in the established table, whose values begin with the lock; between the two calls no
+        // other CPU is in such a section of this record. `change` calls no helper and does not touch the lock.
+        unsafe {
+            let lock = &raw mut (*flow.cast::<LockedFlow>()).lock;
+            if cfg!(not(feature = "unlocked")) {
+                bpf_spin_lock(lock);
+            }
+            let result = change(&mut *flow);
+            if cfg!(not(feature = "unlocked")) {
+                bpf_spin_unlock(lock);
+            }
+            result
+        }
+    }
+
+    #[inline(always)]
+    fn with_embryonic<R>(&self, found: &*mut Flow, change: impl FnOnce(&mut Flow) -> R) -> R {
+        // As a lock would, the fences keep the compiler from moving loads over them; without, it keeps so many values that they do not fit
+        // the stack.
+        compiler_fence(Ordering::SeqCst);
+        // SAFETY: the pointer came from a lookup in this program run. Another CPU may change the record too; see firewall_common::flow.
+        let result = unsafe { change(&mut **found) };
+        compiler_fence(Ordering::SeqCst);
+        result
+    }
+
+    #[inline(always)]
+    fn insert_embryonic(&self, key: &FlowKey, fill: impl FnOnce(&mut Flow)) -> Result<(), InsertError> {
+        let Some(flow) = maps::SCRATCH.get_ptr_mut(0) else { return Err(InsertError::Refused) };
+        // SAFETY: this CPU's own element; a program is not interrupted by another run on its CPU.
+        let flow = unsafe { &mut *flow };
+        *flow = Flow::default();
+        fill(flow);
+        insert(maps::EMBRYONIC.insert(key, &*flow, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
+    }
+
+    #[inline(always)]
+    fn promote(&self, key: &FlowKey, found: &*mut Flow) -> Result<(), InsertError> {
+        // The kernel copies the record straight from one map to the other; its lock begins released.
+        // SAFETY: key and value have the established table's sizes.
+        let status = unsafe {
+            bpf_map_update_elem(
+                (&raw const maps::ESTABLISHED).cast_mut().cast::<c_void>(),
+                ptr::from_ref(key).cast::<c_void>(),
+                (*found).cast_const().cast::<c_void>(),
+                u64::from(BPF_NOEXIST),
+            )
+        };
+        insert(status)?;
+        // In this order a packet of the other direction always finds one of the two.
+        let _ = maps::EMBRYONIC.remove(key);
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn remove(&self, key: &FlowKey) {
+        // Absence is as good.
+        let _ = maps::ESTABLISHED.remove(key);
+        let _ = maps::EMBRYONIC.remove(key);
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {
+        // SAFETY: the value is copied at once; what another CPU could do to it meanwhile is to put another datagram's in its place.
+        unsafe { maps::FRAGMENTS.get(key).copied() }
+    }
+
+    #[inline(always)]
+    fn insert_fragment(&self, key: &FragmentKey, fragment: &Fragment) -> Result<(), InsertError> {
+        insert(maps::FRAGMENTS.insert(key, fragment, u64::from(BPF_ANY)).err().map_or(0, i64::from))
+    }
+
+    #[inline(always)]
+    fn address_class(&self, slot: u32, dimension: Dimension, address: &Address) -> u32 {
+        let key = Key::new(AddressPrefix::BITS, AddressPrefix { slot: slot as u8, dimension: dimension as u8, address: address.octets() });
+        maps::ADDRESSES.get(&key).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn service_class(&self, slot: u32, protocol: u8, service: [u8; 2]) -> u32 {
+        let key = Key::new(ServicePrefix::BITS, ServicePrefix { slot: slot as u8, protocol, port: service });
+        maps::SERVICES.get(&key).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn bitmap(&self, index: u32) -> Option<&Bitmap> {
+        maps::BITMAPS.get(index)
+    }
+
+    #[inline(always)]
+    fn rule(&self, slot: u32, entry: u32) -> Option<&Rule> {
+        if entry >= MAX_ENTRIES as u32 {
+            return None;
+        }
+        maps::RULES.get(slot * MAX_ENTRIES as u32 + entry)
+    }
+
+    #[inline(always)]
+    fn route(&self, descriptor: &Descriptor) -> Result<u8, Reason> {
+        let mut lookup = route::Lookup::new(descriptor, self.interface);
+        // SAFETY: the structure has the helper's layout and length.
+        let status = unsafe { bpf_fib_lookup(self.context.as_ptr(), (&raw mut lookup).cast(), size_of::<route::Lookup>() as i32, 0) };
+        match route::Route::from_status(status) {
+            route::Route::Local => Ok(ZONE_SELF),
+            route::Route::Forwarded => {
+                // An interface that is not ours is in no zone: nothing may be let out there unseen.
+                let out = maps::INTERFACES.get(lookup.interface).copied().unwrap_or_default();
+                if out.place == 0 { Err(Reason::NoRoute) } else { Ok(out.zone) }
+            }
+            route::Route::None => Err(Reason::NoRoute),
+        }
+    }
+
+    #[inline(always)]
+    fn may_answer(&self, now: Nanos) -> bool {
+        let rate = match maps::CONFIG.get_ptr(0) {
+            // SAFETY: the pointer is to the map's only element.
+            Some(config) => unsafe { ptr::read_volatile(&raw const (*config).reject_rate) },
+            None => 0,
+        };
+        let Some(bucket) = maps::ANSWERS.get_ptr_mut(0) else { return false };
+        // SAFETY: this CPU's own element; a program is not interrupted by another run of itself on its CPU.
+        let bucket = unsafe { &mut *bucket };
+        if now.since(Nanos(bucket.since)).0 >= NOTICE_INTERVAL {
+            bucket.since = now.0;
+            bucket.answered = 0;
+        }
+        if bucket.answered >= u64::from(rate) {
+            return false;
+        }
+        bucket.answered += 1;
+        true
+    }
+
+    #[inline(always)]
+    fn count_one_sided(&self, rule: u16) -> u32 {
+        let Some(count) = maps::ONE_SIDED.get_ptr_mut(u32::from(rule)) else { return u32::MAX };
+        // SAFETY: a valid, aligned element; the addition is atomic and its result is used, hence AcqRel (a relaxed one returns the
+        // operand on this target).
+        unsafe { core::intrinsics::atomic_xadd::<u32, u32, { core::intrinsics::AtomicOrdering::AcqRel }>(count, 1) }
+    }
+
+    #[inline(always)]
+    fn count(&self, add: impl FnOnce(&mut Counters)) {
+        if let Some(counters) = maps::COUNTERS.get_ptr_mut(0) {
+            // SAFETY: this CPU's own element.
+            unsafe { add(&mut *counters) };
+        }
+    }
+
+    #[inline(always)]
+    fn count_rule(&self, rule: u16, add: impl FnOnce(&mut RuleCounters)) {
+        if let Some(counters) = maps::RULE_COUNTERS.get_ptr_mut(u32::from(rule)) {
+            // SAFETY: this CPU's own element.
+            unsafe { add(&mut *counters) };
+        }
+    }
+
+    #[inline(always)]
+    fn count_interface(&self, place: u8, add: impl FnOnce(&mut InterfaceCounters)) {
+        // Place 0 wraps to an index the map does not have.
+        if let Some(counters) = maps::INTERFACE_COUNTERS.get_ptr_mut(u32::from(place).wrapping_sub(1)) {
+            // SAFETY: this CPU's own element.
+            unsafe { add(&mut *counters) };
+        }
+    }
+
+    #[inline(always)]
+    fn notice(&self, notice: Notice) {
+        let Some(last) = maps::NOTICES.get_ptr_mut(notice as u32) else { return };
+        let now = self.now().0;
+        // SAFETY: an aligned word. Two CPUs may both find it old: then there are two messages in that second.
+        unsafe {
+            if now.saturating_sub(ptr::read_volatile(last)) < NOTICE_INTERVAL {
+                return;
+            }
+            ptr::write_volatile(last, now);
+        }
+        match notice {
+            Notice::EstablishedFull => warn!(self.context, "the table of established flows is full: a new flow was refused"),
+            Notice::EmbryonicRefused => warn!(self.context, "the table of embryonic flows refused an entry"),
+        }
+    }
+
+    #[inline(always)]
+    fn confirmed(&self, visit: &Visit, outcome: &mut Outcome) -> Step {
+        self.context.confirmed(visit, outcome)
+    }
+
+    #[inline(always)]
+    fn unconfirmed(&self, visit: &Visit, outcome: &mut Outcome) -> Step {
+        self.context.unconfirmed(visit, outcome)
+    }
+
+    #[inline(always)]
+    fn revalidate(&self, visit: &Visit, outcome: &mut Outcome) -> Step {
+        self.context.revalidate(visit, outcome)
+    }
+
+    #[inline(always)]
+    fn first(&self, visit: &Visit, outcome: &mut Outcome) {
+        self.context.first(visit, outcome);
+    }
+}
+
+#[inline(always)]
+const fn insert(status: i64) -> Result<(), InsertError> {
+    match status {
+        0 => Ok(()),
+        EEXIST => Err(InsertError::Exists),
+        _ => Err(InsertError::Refused),
+    }
+}

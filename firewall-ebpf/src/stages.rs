@@ -1,0 +1,130 @@
+//! Stages of the pipeline as global functions. The verifier checks such a function once, for any arguments, instead of once for every way
+//! that leads to it; all of the path in one piece is more than the million instructions it will look at.
+//!
+//! Their arguments are the program's context and plain data. The verifier takes a pointer to data for one that may be null.
+
+use core::ptr;
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{__sk_buff, xdp_md},
+    programs::{TcContext, XdpContext},
+};
+use firewall_common::{
+    account::Outcome,
+    parse::{self, Descriptor},
+    pipeline::{self, Step},
+    reason::Reason,
+    visit::Visit,
+};
+
+use crate::{
+    context::{SkbFrame, XdpFrame},
+    env::Kernel,
+};
+
+/// No reason: the stage let the packet go on.
+const GO_ON: u32 = 0;
+
+/// A stage's answer as the pipeline wants it.
+#[inline(always)]
+pub fn result(status: u32) -> Result<(), Reason> {
+    if status == GO_ON {
+        return Ok(());
+    }
+    // A number that is no reason cannot come back; it would mean that nothing was checked.
+    Err(Reason::from_number(status as u8).unwrap_or(Reason::FrameTooShort))
+}
+
+#[inline(always)]
+fn status(result: Result<(), Reason>) -> u32 {
+    match result {
+        Ok(()) => GO_ON,
+        Err(reason) => reason as u32,
+    }
+}
+
+/// Stage *parse* of the XDP program.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn parse_xdp(context: *mut xdp_md, descriptor: *mut Descriptor) -> u32 {
+    // SAFETY: the caller's descriptor or null.
+    let Some(descriptor) = (unsafe { descriptor.as_mut() }) else { return Reason::FrameTooShort as u32 };
+    status(parse::parse(&XdpFrame::new(&XdpContext::new(context)), false, descriptor))
+}
+
+/// Stage *parse* of the TC program.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn parse_skb(context: *mut __sk_buff, descriptor: *mut Descriptor) -> u32 {
+    // SAFETY: the caller's descriptor or null.
+    let Some(descriptor) = (unsafe { descriptor.as_mut() }) else { return Reason::FrameTooShort as u32 };
+    status(parse::parse(&SkbFrame::new(&TcContext::new(context)), true, descriptor))
+}
+
+/// The type of context a world is made for decides which of the functions below it calls.
+pub trait Stages: EbpfContext {
+    fn confirmed(&self, visit: &Visit, outcome: &mut Outcome) -> Step;
+    fn unconfirmed(&self, visit: &Visit, outcome: &mut Outcome) -> Step;
+    fn revalidate(&self, visit: &Visit, outcome: &mut Outcome) -> Step;
+    fn first(&self, visit: &Visit, outcome: &mut Outcome);
+}
+
+/// One stage for one type of context: a global function around the pipeline's.
+macro_rules! stage {
+    ($name:ident, $context:ty, $raw:ty, $interface:ident, $stage:path) => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $name(context: *mut $raw, visit: *const Visit, outcome: *mut Outcome) -> u32 {
+            // SAFETY: the caller's data or null.
+            let (Some(visit), Some(outcome)) = (unsafe { (visit.as_ref(), outcome.as_mut()) }) else { return Step::Done as u32 };
+            // Volatile: a stage that has no use for the context would otherwise be called with anything for it, and the verifier insists.
+            // SAFETY: the verifier knows the context's fields.
+            let interface = unsafe { ptr::read_volatile(&raw const (*context).$interface) };
+            let context = <$context>::new(context);
+            $stage(&Kernel::new(&context, interface), visit, outcome) as u32
+        }
+    };
+}
+
+/// A first packet is always settled, so its stage has no step to return.
+#[inline(always)]
+fn first<C: Stages>(kernel: &Kernel<'_, C>, visit: &Visit, outcome: &mut Outcome) -> Step {
+    pipeline::first(kernel, visit, outcome);
+    Step::Done
+}
+
+/// The four stages that need state, for one type of context.
+macro_rules! stages {
+    ($context:ty, $raw:ty, $interface:ident, $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $first:ident) => {
+        stage!($confirmed, $context, $raw, $interface, pipeline::confirmed);
+        stage!($unconfirmed, $context, $raw, $interface, pipeline::unconfirmed);
+        stage!($revalidate, $context, $raw, $interface, pipeline::revalidate);
+        stage!($first, $context, $raw, $interface, first);
+
+        impl Stages for $context {
+            #[inline(always)]
+            fn confirmed(&self, visit: &Visit, outcome: &mut Outcome) -> Step {
+                Step::from_number($confirmed(self.as_ptr().cast(), visit, outcome))
+            }
+
+            #[inline(always)]
+            fn unconfirmed(&self, visit: &Visit, outcome: &mut Outcome) -> Step {
+                Step::from_number($unconfirmed(self.as_ptr().cast(), visit, outcome))
+            }
+
+            #[inline(always)]
+            fn revalidate(&self, visit: &Visit, outcome: &mut Outcome) -> Step {
+                Step::from_number($revalidate(self.as_ptr().cast(), visit, outcome))
+            }
+
+            #[inline(always)]
+            fn first(&self, visit: &Visit, outcome: &mut Outcome) {
+                let _ = $first(self.as_ptr().cast(), visit, outcome);
+            }
+        }
+    };
+}
+
+stages!(XdpContext, xdp_md, ingress_ifindex, confirmed_xdp, unconfirmed_xdp, revalidate_xdp, first_xdp);
+stages!(TcContext, __sk_buff, ifindex, confirmed_skb, unconfirmed_skb, revalidate_skb, first_skb);
