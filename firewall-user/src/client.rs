@@ -81,7 +81,8 @@ impl Client {
         driver.abort();
         let unread = |error: serde_json::Error| Failure::failed(format!("the daemon's answer ({status}) cannot be read: {error}"));
         if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(|error| unread(error).hint("daemon and `weir` may be of different versions").into());
+            return serde_json::from_slice(&bytes)
+                .map_err(|error| unread(error).hint("daemon and `weir` may be of different versions").into());
         }
         Err(serde_json::from_slice::<Failure>(&bytes).map_err(unread)?.into())
     }

@@ -104,7 +104,9 @@ impl FromStr for Condition {
                 Self::State(one_of(value, &names).ok_or_else(|| bad(format!("states are {}", names.join(", "))))?)
             }
             "inspection" => Self::Inspection(one_of(value, &LEVELS).ok_or_else(|| bad(format!("levels are {}", LEVELS.join(", "))))?),
-            "address" => Self::Address(value.parse().map_err(|()| bad("an address or prefix, such as 10.0.0.0/8 or 2001:db8::1".to_owned()))?),
+            "address" => {
+                Self::Address(value.parse().map_err(|()| bad("an address or prefix, such as 10.0.0.0/8 or 2001:db8::1".to_owned()))?)
+            }
             "port" => Self::Port(value.parse().map_err(|_| bad("a port is a number up to 65535".to_owned()))?),
             "protocol" => {
                 let number = protocol::number(value).ok_or_else(|| bad("tcp, udp, icmp, icmpv6, esp, ah, gre or a number".to_owned()))?;
@@ -199,9 +201,16 @@ mod tests {
 
     #[test]
     fn conditions_are_anded_and_either_end_counts() {
-        for condition in
-            ["zone=inside", "zone=outside", "address=10.0.0.0/8", "address=192.0.2.1", "address=0.0.0.0/0", "port=10000", "protocol=6", "flags=b"]
-        {
+        for condition in [
+            "zone=inside",
+            "zone=outside",
+            "address=10.0.0.0/8",
+            "address=192.0.2.1",
+            "address=0.0.0.0/0",
+            "port=10000",
+            "protocol=6",
+            "flags=b",
+        ] {
             assert!(matches(&[condition]), "{condition} should match");
         }
         for condition in ["zone=dmz", "address=11.0.0.0/8", "address=::/0", "port=1", "protocol=udp", "state=established", "flags=bi"] {
@@ -214,7 +223,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_a_hint() {
-        for text in ["", "tcp", "port=", "port=x", "port=65536", "address=10.0.0.0/33", "address=::/129", "state=open", "zoen=a", "protocol=999"] {
+        for text in
+            ["", "tcp", "port=", "port=x", "port=65536", "address=10.0.0.0/33", "address=::/129", "state=open", "zoen=a", "protocol=999"]
+        {
             let failure = Filter::parse(&[text]).expect_err(text);
             assert!(failure.hint.is_some(), "{text}: no hint");
             assert_eq!(failure.kind.exit_code(), 2);

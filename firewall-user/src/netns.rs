@@ -18,7 +18,8 @@ const NAMED: &str = "/run/netns";
 pub fn enter(namespace: &str) -> Result<(), Failure> {
     let path = if namespace.contains('/') { PathBuf::from(namespace) } else { PathBuf::from(NAMED).join(namespace) };
     let file = File::open(&path).map_err(|error| {
-        Failure::usage(format!("no network namespace `{namespace}`: {}: {error}", path.display())).hint("`ip netns list` shows those with a name")
+        Failure::usage(format!("no network namespace `{namespace}`: {}: {error}", path.display()))
+            .hint("`ip netns list` shows those with a name")
     })?;
     move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
         .map_err(|error| Failure::failed(format!("cannot enter network namespace `{namespace}`: {error}")).hint("this needs CAP_SYS_ADMIN"))

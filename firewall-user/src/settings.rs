@@ -68,7 +68,10 @@ impl FromStr for InterfaceSpec {
     type Err = Failure;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let syntax = || Failure::usage(format!("`{text}` does not say ZONE=IFACE[:native|:generic]")).hint("for example outside=eth0, or inside=eth1:generic");
+        let syntax = || {
+            Failure::usage(format!("`{text}` does not say ZONE=IFACE[:native|:generic]"))
+                .hint("for example outside=eth0, or inside=eth1:generic")
+        };
         let (zone, rest) = text.split_once('=').ok_or_else(syntax)?;
         let (name, mode) = match rest.split_once(':') {
             Some((name, mode)) => (name, mode.parse()?),
@@ -81,10 +84,10 @@ impl FromStr for InterfaceSpec {
 }
 
 impl TryFrom<String> for InterfaceSpec {
-    type Error = Failure;
+    type Error = String;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
+        text.parse().map_err(|failure: Failure| failure.sentence())
     }
 }
 
@@ -168,7 +171,8 @@ impl Partial {
             }
         }
         let policies = self.policies.ok_or_else(|| {
-            Failure::usage("no policy: --policies is missing").hint("without a policy everything would be dropped; give a directory of *.toml files")
+            Failure::usage("no policy: --policies is missing")
+                .hint("without a policy everything would be dropped; give a directory of *.toml files")
         })?;
         let policies = std::path::absolute(&policies).map_err(|error| Failure::usage(format!("{}: {error}", policies.display())))?;
         let defaults = Sizes::default();
@@ -198,7 +202,11 @@ fn check_size(name: &str, size: u32) -> Result<u32, Failure> {
     if TABLE_SIZES.contains(&size) {
         return Ok(size);
     }
-    Err(Failure::usage(format!("{name} {size} is out of range")).hint(format!("between {} and {} flows", TABLE_SIZES.start(), TABLE_SIZES.end())))
+    Err(Failure::usage(format!("{name} {size} is out of range")).hint(format!(
+        "between {} and {} flows",
+        TABLE_SIZES.start(),
+        TABLE_SIZES.end()
+    )))
 }
 
 #[cfg(test)]
@@ -210,14 +218,17 @@ mod tests {
         let spec: InterfaceSpec = "outside=eth0.100:generic".parse().expect("legal");
         assert_eq!(spec, InterfaceSpec { zone: "outside".into(), name: "eth0.100".into(), mode: ModeRequest::Generic });
         assert_eq!("inside=e".parse::<InterfaceSpec>().map(|spec| spec.mode), Ok(ModeRequest::Auto));
-        for text in ["", "eth0", "=eth0", "self=eth0", "outside=", "outside=eth0:fast", "outside=a/b", "outside=sixteen-bytes-xx", "x=a:b:c"] {
+        for text in
+            ["", "eth0", "=eth0", "self=eth0", "outside=", "outside=eth0:fast", "outside=a/b", "outside=sixteen-bytes-xx", "x=a:b:c"]
+        {
             assert!(text.parse::<InterfaceSpec>().is_err(), "{text:?} was accepted");
         }
     }
 
     #[test]
     fn the_command_line_wins_over_the_file() {
-        let file: Partial = toml::from_str("placement = 'gateway'\non-exit = 'detach'\npolicies = '/p'\ninterfaces = ['a=eth0']\n").expect("legal");
+        let file: Partial =
+            toml::from_str("placement = 'gateway'\non-exit = 'detach'\npolicies = '/p'\ninterfaces = ['a=eth0']\n").expect("legal");
         let line = Partial { placement: Some(Placement::Host), interfaces: vec!["b=eth1".parse().expect("legal")], ..Partial::default() };
         let settings = line.or(file).resolve().expect("complete");
         assert_eq!((settings.placement, settings.on_exit, settings.interfaces.len()), (Placement::Host, OnExit::Detach, 2));

@@ -2,7 +2,7 @@ use clap::Args;
 
 use super::ask;
 use crate::{
-    api::{AttachRequest, Interface, ModeRequest},
+    api::{AttachRequest, Failure, Interface, ModeRequest},
     client::Client,
     instance::Instance,
     output,
@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ZONE")]
     zone: String,
     /// XDP mode: auto tries native and falls back to generic
-    #[arg(long, value_name = "auto|native|generic", default_value = "auto")]
+    #[arg(long, value_name = "auto|native|generic", default_value = "auto", value_parser = mode)]
     mode: ModeRequest,
     /// Print JSON
     #[arg(long)]
@@ -39,4 +39,8 @@ impl Arguments {
         let fell_back = if attached.fell_back { ": the driver cannot run XDP itself" } else { "" };
         output::line(&format!("{} is in zone {}, {} mode{fell_back}", attached.name, attached.zone, attached.mode))
     }
+}
+
+fn mode(text: &str) -> Result<ModeRequest, String> {
+    text.parse().map_err(|failure: Failure| failure.sentence())
 }

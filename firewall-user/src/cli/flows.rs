@@ -11,7 +11,9 @@ use crate::{
 
 /// List live flows, busiest first, or remove some
 #[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, after_help = "\
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "\
 Filters (all must hold): zone=outside interface=eth0 rule=NAME state=established inspection=bypass
   address=10.0.0.0/8 port=443 protocol=tcp flags=b
 
@@ -27,7 +29,8 @@ Examples:
   weir flows
   weir flows inspection=bypass --json
   weir flows address=10.71.2.10 port=10000
-  weir flows kill rule=old-vpn")]
+  weir flows kill rule=old-vpn"
+)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,

@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     #[arg(long, value_enum)]
     placement: Option<Placement>,
     /// Attach an interface and put it in a zone; without a mode, native XDP is tried and generic is the fallback. May be repeated
-    #[arg(long = "interface", value_name = "ZONE=IFACE[:native|:generic]")]
+    #[arg(long = "interface", value_name = "ZONE=IFACE[:native|:generic]", value_parser = interface)]
     interfaces: Vec<InterfaceSpec>,
     /// The policy: a directory of *.toml files, or one file
     #[arg(long, value_name = "PATH")]
@@ -78,6 +78,11 @@ impl Arguments {
         }
         Ok(controller::run(&settings).map_err(|failure: Failure| failure)?)
     }
+}
+
+/// An interface from the command line; a refusal keeps its hint.
+fn interface(text: &str) -> Result<InterfaceSpec, String> {
+    text.parse().map_err(|failure: Failure| failure.sentence())
 }
 
 /// Messages go to standard error; the journal adds its own time.

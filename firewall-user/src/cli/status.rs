@@ -69,7 +69,8 @@ fn wait(client: &Client, time: Duration) -> anyhow::Result<Status> {
 }
 
 fn not_ready(status: &Status) -> String {
-    let missing: Vec<&str> = status.interfaces.iter().filter(|interface| !interface.attached).map(|interface| interface.name.as_str()).collect();
+    let missing: Vec<&str> =
+        status.interfaces.iter().filter(|interface| !interface.attached).map(|interface| interface.name.as_str()).collect();
     if status.policy.is_none() {
         "no policy is in force".to_owned()
     } else if status.interfaces.is_empty() {

@@ -36,7 +36,7 @@ struct Edit {
 impl Controller {
     /// The bypass rules in force.
     pub fn bypass_rules(&self) -> Result<Vec<BypassRule>, Failure> {
-        self.sweep.freshen(&self.maps, &self.live)?;
+        self.sweep.run(&self.maps, &self.live)?;
         let rules = self.rules_in_force(|rule| rule.enabled && rule.inspection == Inspection::Bypass)?;
         let describe = |rule: crate::api::RuleInForce| BypassRule {
             name: rule.name,

@@ -38,7 +38,7 @@ impl Controller {
 
     /// The live flows that match, the busiest first, and at most `limit` of them. Never older than a moment.
     pub fn flows(&self, filter: &Filter, limit: Option<usize>) -> Result<Vec<api::Flow>, Failure> {
-        self.sweep.freshen(&self.maps, &self.live)?;
+        self.sweep.run(&self.maps, &self.live)?;
         let legend = self.legend();
         let mut flows: Vec<api::Flow> =
             self.live.iter().map(|(key, live)| legend.describe(&key, &live)).filter(|flow| filter.matches(flow)).collect();
@@ -49,7 +49,7 @@ impl Controller {
 
     /// Removes the flows that match from the dataplane: their next packets are first packets.
     pub fn kill(&self, filter: &Filter) -> Result<Killed, Failure> {
-        self.sweep.freshen(&self.maps, &self.live)?;
+        self.sweep.run(&self.maps, &self.live)?;
         let legend = self.legend();
         let matching: Vec<FlowKey> =
             self.live.iter().filter(|(key, live)| filter.matches(&legend.describe(key, live))).map(|(key, _)| key).collect();

@@ -41,16 +41,6 @@ pub struct Live {
 }
 
 impl Live {
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.flows.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.flows.is_empty()
-    }
-
     /// Notes a flow as just read, in the sweep's `round`.
     pub(super) fn see(&self, key: FlowKey, flow: Flow, table: TableName, now: Nanos, round: u64) {
         self.flows

@@ -13,6 +13,7 @@ mod signals;
 mod sweep;
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -30,8 +31,8 @@ use crate::{
 use live::Live;
 pub use lock::Lock;
 use names::Names;
-pub use server::MAX_BODY;
 use reload::PolicyState;
+pub use server::MAX_BODY;
 use sweep::Sweep;
 
 /// Everything the daemon knows.
@@ -61,17 +62,14 @@ impl Controller {
     pub fn start(settings: &Settings) -> Result<Self, Failure> {
         // A broken policy must be refused before anything is touched.
         let (policy, warnings) = reload::read(&settings.policies)?;
-        let options = dataplane::Options {
-            sizes: settings.sizes,
-            discard_flows: settings.discard_flows,
-            legacy_egress: settings.legacy_egress,
-        };
+        let options =
+            dataplane::Options { sizes: settings.sizes, discard_flows: settings.discard_flows, legacy_egress: settings.legacy_egress };
         let dataplane = Dataplane::open(&settings.instance, &options)?;
         let left = dataplane.left_behind()?;
-        let new: Vec<_> = settings.interfaces.iter().filter(|spec| !left.iter().any(|(name, _)| *name == spec.name)).collect();
-        for spec in &new {
+        for spec in settings.interfaces.iter().filter(|spec| !left.iter().any(|(name, _)| *name == spec.name)) {
             dataplane.check_interface(&spec.name)?;
         }
+        let zones = zones_by_interface(settings, left)?;
         let maps = Arc::clone(dataplane.maps());
         warn_of_sizes(&maps, settings)?;
         let policy_state = PolicyState::new(Names::read(&maps)?, Slots::read(&maps)?);
@@ -87,25 +85,21 @@ impl Controller {
             edit: Mutex::new(()),
             adopted: None,
         };
-        controller.bring_up(settings, policy, &left).map(|adopted| Self { adopted, ..controller }).inspect(|controller| {
+        controller.bring_up(settings, policy, &zones).map(|adopted| Self { adopted, ..controller }).inspect(|controller| {
             controller.tell_warnings(&warnings);
         })
     }
 
-    fn bring_up(&self, settings: &Settings, policy: Policy, left: &[(String, u8)]) -> Result<Option<Adopted>, Failure> {
+    fn bring_up(&self, settings: &Settings, policy: Policy, zones: &BTreeMap<String, String>) -> Result<Option<Adopted>, Failure> {
         let flows = self.sweep.run(&self.maps, &self.live)?;
         let generation_found = self.maps.config.generation();
         let mut dataplane = held(&self.dataplane);
         let mut state = held(&self.policy);
-        let zones: Vec<&str> = settings.interfaces.iter().map(|spec| spec.zone.as_str()).collect();
-        let kept: Vec<u8> = left.iter().map(|(_, zone)| *zone).collect();
+        let names: Vec<&str> = zones.values().map(String::as_str).collect();
         self.set_flag(config_flags::ROUTE, self.placement == Placement::Gateway);
-        let generation = self.put_in_force(&mut state, settings.policies.clone(), policy, &zones, &kept)?;
+        let generation = self.put_in_force(&mut state, settings.policies.clone(), policy, &names, &[])?;
 
-        let zone_of = |name: &str| {
-            let spec = settings.interfaces.iter().find(|spec| spec.name == name)?;
-            state.names.zone_number(&spec.zone)
-        };
+        let zone_of = |name: &str| zones.get(name).and_then(|zone| state.names.zone_number(zone));
         let interfaces = dataplane.adopt(zone_of)?;
         for spec in &settings.interfaces {
             if dataplane.attachment(&spec.name).is_some() {
@@ -182,9 +176,28 @@ impl Controller {
     }
 }
 
+/// The zone of every interface that will be attached: as told now, else as an earlier controller had it.
+fn zones_by_interface(settings: &Settings, left: Vec<(String, Option<String>)>) -> Result<BTreeMap<String, String>, Failure> {
+    let mut zones: BTreeMap<String, String> = settings.interfaces.iter().map(|spec| (spec.name.clone(), spec.zone.clone())).collect();
+    for (name, zone) in left {
+        match (zones.contains_key(&name), zone) {
+            (true, _) => {}
+            (false, Some(zone)) => {
+                zones.insert(name, zone);
+            }
+            (false, None) => {
+                let error = format!("{name} is attached, but its zone is not known any more");
+                return Err(Failure::new(Kind::Conflict, error).hint(format!("say it again: --interface ZONE={name}")));
+            }
+        }
+    }
+    Ok(zones)
+}
+
 /// The tables keep the size they were made with; say so when another is asked for.
 fn warn_of_sizes(maps: &Maps, settings: &Settings) -> Result<(), Failure> {
-    let asked = [(dataplane::TableName::Established, settings.sizes.established), (dataplane::TableName::Embryonic, settings.sizes.embryonic)];
+    let asked =
+        [(dataplane::TableName::Established, settings.sizes.established), (dataplane::TableName::Embryonic, settings.sizes.embryonic)];
     for (name, asked) in asked {
         let capacity = maps.table(name).capacity()?;
         if capacity != asked {

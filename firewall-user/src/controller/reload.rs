@@ -121,7 +121,7 @@ impl Controller {
 
     /// What must keep its number: what live flows, interfaces, the policy in force and the next one name.
     fn in_use(&self, state: &PolicyState, next: &Policy, zones: &[&str], kept: &[u8]) -> Result<InUse, Failure> {
-        self.sweep.freshen(&self.maps, &self.live)?;
+        self.sweep.run(&self.maps, &self.live)?;
         let policies = state.in_force.iter().map(|in_force| &in_force.policy).chain([next]);
         let mut in_use = InUse {
             rules: self.live.by_rule().into_keys().collect(),
@@ -149,7 +149,9 @@ impl Controller {
         let attached: HashSet<String> = attached.into_iter().map(|zone| state.names.zone(zone)).collect();
         if let Some(in_force) = &state.in_force {
             let empty = in_force.policy.zones().into_iter().filter(|zone| !attached.contains(*zone));
-            texts.extend(empty.map(|zone| format!("no interface is in zone `{zone}`: rules that name it match nothing until one is attached")));
+            texts.extend(
+                empty.map(|zone| format!("no interface is in zone `{zone}`: rules that name it match nothing until one is attached")),
+            );
         }
         for text in &texts {
             log::warn!("{text}");

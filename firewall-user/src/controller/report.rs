@@ -13,7 +13,7 @@ use crate::{
 
 impl Controller {
     pub fn status(&self) -> Result<Status, Failure> {
-        let fill = self.sweep.freshen(&self.maps, &self.live)?;
+        let fill = self.sweep.last();
         let interfaces = self.interfaces();
         let state = held(&self.policy);
         let policy = state.in_force.as_ref().map(|in_force| PolicyStatus {
@@ -54,7 +54,7 @@ impl Controller {
 
     /// All counters; of the drops only those that happened, unless `all`.
     pub fn counters(&self, all: bool) -> Result<Counters, Failure> {
-        let fill = self.sweep.freshen(&self.maps, &self.live)?;
+        let fill = self.sweep.run(&self.maps, &self.live)?;
         let totals = self.maps.counters()?;
         let drops = Reason::ALL.iter().map(|reason| (reason.name().to_owned(), totals.drops[reason.index()]));
         let (fragments, fragment_room) = self.maps.fragments()?;
@@ -121,7 +121,7 @@ impl Controller {
 
     /// The policy in force with what its rules have done.
     pub fn policy_in_force(&self) -> Result<PolicyInForce, Failure> {
-        self.sweep.freshen(&self.maps, &self.live)?;
+        self.sweep.run(&self.maps, &self.live)?;
         let rules = self.rules_in_force(|_| true)?;
         let state = held(&self.policy);
         let in_force: &InForce = state.in_force.as_ref().ok_or_else(|| Failure::failed("no policy is in force"))?;

@@ -24,8 +24,6 @@ use crate::{
 pub const INTERVAL: Duration = Duration::from_secs(1);
 /// A sweep takes at most this share of one CPU: with very large tables the interval grows instead.
 const LARGEST_SHARE: u32 = 4;
-/// An API read is served from a sweep at most this old.
-const FRESH: Duration = Duration::from_millis(100);
 /// Fill, in percent, from which timeouts shrink.
 const SHRINK_FROM: u64 = 60;
 /// Share of the timeouts left when the table is full, in 1/256: about a tenth.
@@ -40,7 +38,7 @@ pub struct Sweep {
 #[derive(Debug)]
 struct State {
     round: u64,
-    finished: Option<Instant>,
+    started: Option<Instant>,
     /// One-sided flows by rule number, as last written to the dataplane.
     one_sided: Vec<u32>,
     filled: [u64; 2],
@@ -59,34 +57,36 @@ pub struct Fill {
 impl Default for Sweep {
     fn default() -> Self {
         // What an earlier controller wrote is unknown: the first sweep writes every number that is not zero, and those that were.
-        let state = State { round: 0, finished: None, one_sided: vec![u32::MAX; MAX_RULE_NUMBERS], filled: [0; 2], expired: 0 };
+        let state = State { round: 0, started: None, one_sided: vec![u32::MAX; MAX_RULE_NUMBERS], filled: [0; 2], expired: 0 };
         Self { state: Mutex::new(state) }
     }
 }
 
 impl Sweep {
-    /// Sweeps, unless that was done a moment ago.
-    pub fn freshen(&self, maps: &Maps, live: &Live) -> Result<Fill, DataplaneError> {
-        self.run_if(maps, live, |finished| finished.elapsed() > FRESH)
-    }
-
-    /// Sweeps.
+    /// Sees to it that everything which happened before the call is seen. Callers that wait for the same sweep share it.
     pub fn run(&self, maps: &Maps, live: &Live) -> Result<Fill, DataplaneError> {
-        self.run_if(maps, live, |_| true)
+        let called = Instant::now();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.started.is_none_or(|started| started < called) {
+            let started = Instant::now();
+            state.sweep(maps, live)?;
+            state.started = Some(started);
+        }
+        Ok(state.fill())
     }
 
-    fn run_if(&self, maps: &Maps, live: &Live, due: impl Fn(Instant) -> bool) -> Result<Fill, DataplaneError> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.finished.is_none_or(due) {
-            state.sweep(maps, live)?;
-            state.finished = Some(Instant::now());
-        }
-        let [embryonic, established] = state.filled;
-        Ok(Fill { embryonic, established, expired: state.expired })
+    /// What the last sweep found, about a second ago at most.
+    pub fn last(&self) -> Fill {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).fill()
     }
 }
 
 impl State {
+    fn fill(&self) -> Fill {
+        let [embryonic, established] = self.filled;
+        Fill { embryonic, established, expired: self.expired }
+    }
+
     fn sweep(&mut self, maps: &Maps, live: &Live) -> Result<(), DataplaneError> {
         self.round += 1;
         let now = clock::monotonic();
@@ -103,10 +103,9 @@ impl State {
                     return;
                 }
                 count += 1;
-                if name == TableName::Established && flow.has(flow_flags::ONE_SIDED) {
-                    if let Some(number) = one_sided.get_mut(usize::from(flow.rule)) {
-                        *number += 1;
-                    }
+                let counts = name == TableName::Established && flow.has(flow_flags::ONE_SIDED);
+                if let Some(number) = one_sided.get_mut(usize::from(flow.rule)).filter(|_| counts) {
+                    *number += 1;
                 }
                 live.see(key, flow, name, now, self.round);
             })?;

@@ -73,12 +73,11 @@ pub(super) fn attach(
 ) -> Result<Ingress, DataplaneError> {
     attach_egress(ebpf, pins, device, egress)?;
     let attached = attach_ingress(ebpf, pins, device, request);
-    if attached.is_err() {
+    attached.inspect_err(|_| {
         if let Err(error) = detach_egress(pins, &device.name) {
             log::warn!("{}: the egress program could not be taken off again: {error}", device.name);
         }
-    }
-    attached
+    })
 }
 
 fn attach_ingress(ebpf: &mut Ebpf, pins: &Pins, device: &Device, request: ModeRequest) -> Result<Ingress, DataplaneError> {
@@ -144,15 +143,17 @@ fn attach_egress(ebpf: &mut Ebpf, pins: &Pins, device: &Device, egress: Egress) 
             let link = FdLink::try_from(program.take_link(id).map_err(failed)?)
                 .map_err(|error| failed(ProgramError::IOError(io::Error::other(error))))?;
             let pin = pins.link(&device.name, Hook::Egress);
-            link.pin(&pin).map_err(|error| DataplaneError::File { what: "cannot pin the link", path: pin, source: io::Error::other(error) })?;
+            link.pin(&pin).map_err(|error| DataplaneError::File {
+                what: "cannot pin the link",
+                path: pin,
+                source: io::Error::other(error),
+            })?;
         }
         Egress::Clsact => {
             // Refused when the qdisc is there already, which is as good; what else is wrong the attachment will say.
             let _ = tc::qdisc_add_clsact(&device.name);
             let options = NlOptions { priority: FILTER_PRIORITY, handle: FILTER_HANDLE, classid: None };
-            let id = program
-                .attach_with_options(&device.name, TcAttachType::Egress, TcAttachOptions::Netlink(options))
-                .map_err(failed)?;
+            let id = program.attach_with_options(&device.name, TcAttachType::Egress, TcAttachOptions::Netlink(options)).map_err(failed)?;
             keep(program.take_link(id).map_err(failed)?);
         }
     }

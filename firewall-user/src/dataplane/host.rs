@@ -56,7 +56,7 @@ pub(super) fn check_privileges() -> Result<(), DataplaneError> {
 
 fn ensure_bpffs() -> Result<(), DataplaneError> {
     let path = Path::new(BPFFS);
-    let is_bpffs = || statfs(path).is_ok_and(|status| u64::from(status.f_type.cast_unsigned()) == BPF_FS_MAGIC);
+    let is_bpffs = || statfs(path).is_ok_and(|status| status.f_type.cast_unsigned() == BPF_FS_MAGIC);
     if is_bpffs() {
         return Ok(());
     }

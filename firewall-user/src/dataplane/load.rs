@@ -10,12 +10,14 @@ use firewall_common::{
     abi::{map, program},
     config::{self, Config, Interface},
     flow::{Flow, FlowKey, LAYOUT_VERSION},
+    rule::ZONE_NAME_LENGTH,
 };
 
 use super::{
     DataplaneError,
     bpf::read_table,
     config::ConfigBlock,
+    maps::read_names,
     pin::{Pins, list, remove_directory},
 };
 
@@ -146,8 +148,11 @@ impl Shape {
             ("size", pinned.max_entries(), self.max_entries.unwrap_or(pinned.max_entries())),
             ("flags", pinned.map_flags(), self.flags),
         ];
-        let differing: Vec<String> =
-            pairs.iter().filter(|(_, is, wanted)| is != wanted).map(|(what, is, wanted)| format!("its {what} is {is}, not {wanted}")).collect();
+        let differing: Vec<String> = pairs
+            .iter()
+            .filter(|(_, is, wanted)| is != wanted)
+            .map(|(what, is, wanted)| format!("its {what} is {is}, not {wanted}"))
+            .collect();
         (!differing.is_empty()).then(|| differing.join(", "))
     }
 }
@@ -183,6 +188,14 @@ pub(super) fn old_interface(pins: &Pins, index: u32) -> Option<Interface> {
     let pinned = MapData::from_pin(pins.old_maps().join(map::INTERFACES)).ok()?;
     let interfaces: Array<MapData, Interface> = Array::try_from(Map::Array(pinned)).ok()?;
     interfaces.get(&index, 0).ok()
+}
+
+/// Zone names in the maps put aside; none where they cannot be read.
+pub(super) fn old_zone_names(pins: &Pins) -> Vec<Option<String>> {
+    let opened = MapData::from_pin(pins.old_maps().join(map::ZONE_NAMES)).and_then(|pinned| Array::try_from(Map::Array(pinned)));
+    let names =
+        opened.map_err(DataplaneError::map(map::ZONE_NAMES)).and_then(|names| read_names::<ZONE_NAME_LENGTH>(&names, map::ZONE_NAMES));
+    names.unwrap_or_default()
 }
 
 /// Undoes [`put_aside`].

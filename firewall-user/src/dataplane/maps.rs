@@ -123,7 +123,7 @@ where
     T::try_from(map).map_err(DataplaneError::map(name))
 }
 
-fn read_names<const N: usize>(names: &Array<MapData, [u8; N]>, map: &'static str) -> Result<Vec<Option<String>>, DataplaneError>
+pub(super) fn read_names<const N: usize>(names: &Array<MapData, [u8; N]>, map: &'static str) -> Result<Vec<Option<String>>, DataplaneError>
 where
     [u8; N]: Pod,
 {

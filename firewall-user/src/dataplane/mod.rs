@@ -121,14 +121,15 @@ impl Dataplane {
         self.found == Found::Ours
     }
 
-    /// Interfaces an earlier controller attached and that are still there, with the number of their zone.
-    pub fn left_behind(&self) -> Result<Vec<(String, u8)>, DataplaneError> {
+    /// Interfaces an earlier controller attached and that are still there, with their zone as far as it is known.
+    pub fn left_behind(&self) -> Result<Vec<(String, Option<String>)>, DataplaneError> {
+        let zones = if self.found == Found::Discarded { load::old_zone_names(&self.pins) } else { self.maps.zone_names()? };
         let mut left = Vec::new();
-        for name in self.pins.linked_interfaces()? {
-            let index = attach::linked_index(&self.pins, &name)?;
-            if index != 0 {
-                let name = netlink::name_of(index)?.unwrap_or(name);
-                left.push((name, self.old_interface(index)?.zone));
+        for pinned in self.pins.linked_interfaces()? {
+            let index = attach::linked_index(&self.pins, &pinned)?;
+            if let Some(name) = netlink::name_of(index)? {
+                let zone = usize::from(self.old_interface(index)?.zone);
+                left.push((name, zones.get(zone).cloned().flatten()));
             }
         }
         Ok(left)
@@ -218,7 +219,8 @@ impl Dataplane {
             adopted: false,
         };
         self.last_place = place;
-        Ok(self.attachments.entry(name.to_owned()).insert_entry(attachment).into_mut())
+        let slot = self.attachments.entry(name.to_owned());
+        Ok(slot.or_insert(attachment))
     }
 
     /// Places go round, so that flows which still name an interface of before are not soon shown under another's name.
@@ -260,9 +262,7 @@ impl Dataplane {
             if fresh.exists() {
                 fs::remove_file(&fresh).map_err(DataplaneError::file("cannot remove", &fresh))?;
             }
-            program
-                .pin(&fresh)
-                .map_err(|error| DataplaneError::file("cannot pin the program", &fresh)(std::io::Error::other(error)))?;
+            program.pin(&fresh).map_err(|error| DataplaneError::file("cannot pin the program", &fresh)(std::io::Error::other(error)))?;
             fs::rename(&fresh, &pin).map_err(DataplaneError::file("cannot rename", &fresh))?;
         }
         self.committed = true;

@@ -4,17 +4,20 @@ use crate::api::{Interface, Status};
 /// `weir status`.
 pub fn status(status: &Status) -> anyhow::Result<()> {
     let ready = if status.ready { "ready" } else { "NOT READY" };
-    line(&format!("instance {}: {ready}, placement {}, weir {}, up {}", status.instance, status.placement, status.version, duration(status.uptime_seconds as f64)))?;
+    line(&format!(
+        "instance {}: {ready}, placement {}, weir {}, up {}",
+        status.instance,
+        status.placement,
+        status.version,
+        duration(status.uptime_seconds as f64)
+    ))?;
     match &status.policy {
         Some(policy) => line(&format!("policy   {}: {} rules, generation {}", policy.path, policy.rules, policy.generation))?,
         None => line("policy   none: everything is dropped")?,
     }
     line(&format!("flows    {}", status.flows))?;
     if let Some(adopted) = status.adopted {
-        line(&format!(
-            "adopted  {} flows, {} interfaces, policy generation {}",
-            adopted.flows, adopted.interfaces, adopted.generation
-        ))?;
+        line(&format!("adopted  {} flows, {} interfaces, policy generation {}", adopted.flows, adopted.interfaces, adopted.generation))?;
     }
     if status.interfaces.is_empty() {
         return line("no interface is attached");
