@@ -127,6 +127,11 @@ fn syn(flow: &mut Flow, sender: Sender, segment: &Segment) -> Transition {
     if matches!(sender, Sender::Responder) {
         return Transition::drop(Reason::TcpSynOutOfOrder);
     }
+    // The SYN that made this flow, once more and late. Were it remembered, the SYN-ACK that comes with it would begin the flow anew, at
+    // numbers both sides have long left behind.
+    if segment.seq == flow.initiator.isn() && !flow.initiator.has(peer_flags::RELEARN) {
+        return Transition::NO_LEARN;
+    }
     remember_syn(flow, segment);
     Transition::NO_LEARN
 }
