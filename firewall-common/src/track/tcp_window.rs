@@ -47,8 +47,7 @@ pub fn fit(sender: &Peer, receiver: &Peer, segment: &Segment, inspection: Inspec
             return Fit::Refused(Reason::TcpInvalidAck);
         }
         past = segment.seq.after(receiver.edge());
-        // A FIN past the edge would close what nobody can check: `tolerant` lets only data be past it.
-        if past && (!matches!(inspection, Inspection::Tolerant) || segment.has(flags::FIN)) {
+        if refused_past_edge(receiver, segment, inspection) {
             return Fit::Refused(Reason::TcpSeqPastWindow);
         }
     }
@@ -65,6 +64,15 @@ pub fn fit(sender: &Peer, receiver: &Peer, segment: &Segment, inspection: Inspec
         return Fit::Old;
     }
     if past { Fit::Past } else { Fit::In }
+}
+
+/// True when a segment is dropped for beginning past the edge its receiver granted.
+///
+/// A FIN past the edge would close what nobody can check: `tolerant` lets only data be past it.
+#[inline(always)]
+#[must_use]
+pub const fn refused_past_edge(receiver: &Peer, segment: &Segment, inspection: Inspection) -> bool {
+    segment.seq.after(receiver.edge()) && (!matches!(inspection, Inspection::Tolerant) || segment.has(flags::FIN))
 }
 
 /// The window a segment advertises, in bytes, and at least 1: a zero window still admits the probe at its edge (RFC 9293 §3.8.6.1).
