@@ -218,6 +218,7 @@ pub fn revalidate<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Step
         env.with_embryonic(&found, |flow| judged_by(flow, visit))
     };
     if by.gone {
+        env.remove(&visit.descriptor.key);
         return Step::First;
     }
     let decision = match classify::classify(env, visit, by.zones, by.reversed) {
@@ -241,6 +242,7 @@ pub fn revalidate<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Step
 /// What a live flow's first packet was judged by.
 #[derive(Clone, Copy, Debug)]
 struct JudgedBy {
+    /// The record changed hands, or its time was over before the new policy saw it: a longer time does not bring it back.
     gone: bool,
     zones: Zones,
     reversed: bool,
@@ -249,7 +251,7 @@ struct JudgedBy {
 #[inline(always)]
 fn judged_by(flow: &Flow, visit: &Visit) -> JudgedBy {
     JudgedBy {
-        gone: flow.identity != FlowKey::identity(&visit.descriptor.key),
+        gone: flow.identity != FlowKey::identity(&visit.descriptor.key) || flow.expired(visit.now, visit.settings.timeout_scale),
         zones: Zones { from: flow.from_zone, to: flow.to_zone },
         reversed: matches!(flow.sender(visit.descriptor.source_is_low), Sender::Responder),
     }
