@@ -52,11 +52,13 @@ pub fn data(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Insp
         Fit::Past => flow.tolerated = flow.tolerated.saturating_add(1),
     }
     let (from, to) = flow.peers_mut(sender);
+    let relearned = from.has(peer_flags::RELEARN);
     tcp_window::learn(from, to, segment);
     if (from.flags | to.flags) & peer_flags::FIN != 0 {
         flow.state = closing(&flow.initiator, &flow.responder) as u8;
     }
-    Transition::LEARN
+    // A flow that left bypass before its responder was heard is still embryonic.
+    if relearned && matches!(sender, Sender::Responder) { Transition::ESTABLISH } else { Transition::LEARN }
 }
 
 /// The state two FINs and their acknowledgements make.
@@ -151,8 +153,9 @@ fn syn_ack(flow: &mut Flow, sender: Sender, segment: &Segment) -> Transition {
         handshake::rebase(flow, segment);
         return Transition::LEARN;
     }
-    // The last of the handshake, repeated because its answer was lost.
+    // The last of the handshake, repeated because its answer was lost. After bypass nobody can tell, and the endpoint judges it.
     let (from, to) = flow.peers_mut(sender);
-    let repeated = from.has(peer_flags::SYN_ACK) && segment.seq == from.isn() && !segment.ack.after(to.end());
+    let repeated =
+        from.has(peer_flags::RELEARN) || (from.has(peer_flags::SYN_ACK) && segment.seq == from.isn() && !segment.ack.after(to.end()));
     if repeated { Transition::NO_LEARN } else { Transition::drop(Reason::TcpSynAckOutOfOrder) }
 }

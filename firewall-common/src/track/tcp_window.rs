@@ -43,7 +43,7 @@ pub fn fit(sender: &Peer, receiver: &Peer, segment: &Segment, inspection: Inspec
     let mut past = false;
     // A receiver that has yet to speak again after bypass has granted nothing we know of.
     if !receiver.has(peer_flags::RELEARN) {
-        if segment.ack.after(receiver.end()) {
+        if !sender.has(peer_flags::RELEARN) && segment.ack.after(most_sent(sender, receiver)) {
             return Fit::Refused(Reason::TcpInvalidAck);
         }
         past = segment.seq.after(receiver.edge());
@@ -64,6 +64,13 @@ pub fn fit(sender: &Peer, receiver: &Peer, segment: &Segment, inspection: Inspec
         return Fit::Old;
     }
     if past { Fit::Past } else { Fit::In }
+}
+
+/// The highest number `receiver` can have sent. After bypass the first segment seen may be an old one sent again, while what followed it
+/// arrived long ago: then only the edge that was granted is certain.
+#[inline(always)]
+const fn most_sent(sender: &Peer, receiver: &Peer) -> Seq {
+    if receiver.has(peer_flags::MIDSTREAM) { receiver.end().max(sender.edge()) } else { receiver.end() }
 }
 
 /// True when a segment is dropped for beginning past the edge its receiver granted.
@@ -172,8 +179,9 @@ pub fn relearn(flow: &mut Flow) {
         flow.responder.scale = MOST_SCALE;
     }
     let known = peer_flags::SCALE_OFFERED;
-    flow.initiator.flags = (flow.initiator.flags & known) | peer_flags::SYN | peer_flags::SYN_ACKED | peer_flags::RELEARN;
-    flow.responder.flags = (flow.responder.flags & known) | peer_flags::SYN | peer_flags::SYN_ACKED | peer_flags::RELEARN;
+    let unknown = peer_flags::SYN | peer_flags::SYN_ACKED | peer_flags::RELEARN | peer_flags::MIDSTREAM;
+    flow.initiator.flags = (flow.initiator.flags & known) | unknown;
+    flow.responder.flags = (flow.responder.flags & known) | unknown;
 }
 
 /// Judges a reset on a flow whose handshake is done.
