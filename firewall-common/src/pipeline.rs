@@ -13,7 +13,7 @@ use crate::{
     classify::{self, Decision, Zones},
     config::config_flags,
     env::{Arrival, Env, InsertError, Notice},
-    flow::{Flow, FlowKey, Sender, State, flow_flags},
+    flow::{Flow, FlowKey, Sender, State, flow_flags, peer_flags},
     fragment,
     packet::Packet,
     parse::Kind,
@@ -282,7 +282,8 @@ fn establish_flow<E: Env>(env: &E, visit: &Visit, found: &E::Found, tracked: &Tr
 /// Undoes the state of a flow that found no room, so that the packet's repetition asks for room again.
 #[inline(always)]
 fn step_back(flow: &mut Flow) {
-    if flow.state == State::Established as u8 {
+    // A flow that came back from bypass has no handshake to go back to.
+    if flow.state == State::Established as u8 && !flow.responder.has(peer_flags::MIDSTREAM) {
         flow.state = State::SynReceived as u8;
     } else if flow.state == State::Stream as u8 {
         flow.state = State::Single as u8;
