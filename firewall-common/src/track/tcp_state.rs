@@ -43,6 +43,9 @@ pub fn data(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Insp
     let closed = flow.state == State::Closed as u8;
     let (from, to) = flow.peers_mut(sender);
     match tcp_window::fit(from, to, segment, inspection) {
+        // What passes after a reset is not learned from, so that an acknowledgement of it covers more than is known. It must reach the
+        // endpoint, or its sender never hears that the connection is gone.
+        Fit::Refused(Reason::TcpInvalidAck) if closed => return Transition::NO_LEARN,
         Fit::Refused(reason) => return Transition::drop(reason),
         Fit::Old => return Transition::NO_LEARN,
         Fit::In if closed => return Transition::NO_LEARN,
