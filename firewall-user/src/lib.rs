@@ -1,3 +1,17 @@
 //! The parts of `weir`, for the binary and for tests.
 
+pub mod api;
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod controller;
+pub mod dataplane;
+pub mod filter;
+pub mod group;
+pub mod instance;
+pub mod netns;
+pub mod output;
 pub mod policy;
+pub mod protocol;
+pub mod settings;
+pub mod zone;

@@ -111,6 +111,22 @@ fn many_errors_are_shown_in_part_and_counted() {
 }
 
 #[test]
+fn syntax_errors_of_large_files_stop_at_the_first() {
+    let small = check("= x\n".repeat(3)).expect_err("not TOML");
+    assert!(small.errors.len() >= 3, "{small}");
+    let large = check("= x\n".repeat(1 << 19)).expect_err("not TOML");
+    assert_eq!((large.errors.len(), large.errors[0].line, large.omitted), (1, Some(1), 0), "{large}");
+}
+
+#[test]
+fn many_warnings_are_shown_in_part_and_counted() {
+    let source = Source { path: "limits.toml".into(), text: rules(61, |_| String::new()) };
+    let (_, warnings) = policy::load_sources(vec![source], None).expect("a legal policy");
+    assert_eq!(warnings.len(), MAX_SHOWN + 1);
+    assert_eq!(warnings[MAX_SHOWN].to_string(), "limits.toml: warning: 10 more warnings are not shown");
+}
+
+#[test]
 fn unreadable_files_are_named() {
     let directory = Directory::new("unreadable");
     let missing = directory.0.join("missing");

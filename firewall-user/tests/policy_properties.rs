@@ -244,7 +244,7 @@ fn lower(policy: &Policy) -> Lowered {
 fn address(address: IpAddr) -> Address {
     match address {
         IpAddr::V4(v4) => Address::v4(v4.octets()),
-        IpAddr::V6(v6) => Address(v6.octets()),
+        IpAddr::V6(v6) => Address::new(v6.octets()),
     }
 }
 

@@ -48,7 +48,7 @@ fn lower(policy: &Policy) -> Lowered {
 fn address(text: &str) -> Address {
     match text.parse().expect("an address") {
         std::net::IpAddr::V4(v4) => Address::v4(v4.octets()),
-        std::net::IpAddr::V6(v6) => Address(v6.octets()),
+        std::net::IpAddr::V6(v6) => Address::new(v6.octets()),
     }
 }
 

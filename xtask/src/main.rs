@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{build, ctcp, demo, setup, tcp};
+use xtask::{bench, build, ctcp, demo, setup, tcp};
 
 /// Developer verbs of Weir.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ enum Verb {
     Build(build::Arguments),
     /// Show, in network namespaces, what packet loss does to IPsec over TCP and what Weir does about it.
     Demo(demo::Arguments),
+    /// Measure what a packet costs, as ratios to floors of the same run.
+    Bench(bench::Arguments),
     /// One endpoint of an IPsec-over-TCP pair, inside a namespace.
     #[command(hide = true)]
     CtcpEndpoint(ctcp::endpoint::Arguments),
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Verb::Setup(arguments) => setup::run(&arguments),
         Verb::Build(arguments) => build::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::CtcpEndpoint(arguments) => ctcp::endpoint::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::TcpEndpoint(arguments) => tcp::run(&arguments).map(|()| ExitCode::SUCCESS),
     };

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub struct BypassAdd {
     pub name: String,
-    pub from: String,
-    pub to: String,
-    pub service: String,
+    pub from: Vec<String>,
+    pub to: Vec<String>,
+    pub service: Vec<String>,
     #[serde(default)]
     pub because: Option<String>,
     /// A date, `2027-06-30`.

@@ -69,6 +69,15 @@ impl Failure {
         Self::new(Kind::Failed, error)
     }
 
+    /// Error and hint in one line, for places that show but one.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        match &self.hint {
+            Some(hint) => format!("{}: {hint}", self.error),
+            None => self.error.clone(),
+        }
+    }
+
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -37,6 +37,7 @@ pub struct RuleInForce {
     pub from: String,
     pub to: String,
     pub service: String,
+    pub enabled: bool,
     pub action: String,
     pub inspection: String,
     pub because: Option<String>,

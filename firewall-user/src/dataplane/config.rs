@@ -27,10 +27,9 @@ impl ConfigBlock {
     pub(super) fn map(map: impl AsFd) -> Result<Self, DataplaneError> {
         let failed = |source| DataplaneError::System { what: "mapping the settings block into memory", source };
         // SAFETY: a fresh shared mapping at an address of the kernel's choice; the map's first page holds the block.
-        let start = unsafe {
-            mmap(std::ptr::null_mut(), size_of::<Config>(), ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, map, 0)
-        }
-        .map_err(|error| failed(error.into()))?;
+        let start =
+            unsafe { mmap(std::ptr::null_mut(), size_of::<Config>(), ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, map, 0) }
+                .map_err(|error| failed(error.into()))?;
         NonNull::new(start.cast()).map(|start| Self { start }).ok_or_else(|| failed(std::io::Error::other("mapped at address zero")))
     }
 

@@ -43,6 +43,8 @@ pub enum DataplaneError {
     Map { name: String, source: MapError },
     #[error("map {name} is missing from the dataplane")]
     MapMissing { name: &'static str },
+    #[error("program {name} is missing from the dataplane")]
+    ProgramMissing { name: &'static str },
     #[error("{what} {path}: {source}")]
     File { what: &'static str, path: PathBuf, source: io::Error },
     #[error("{what}: {source}")]
@@ -103,12 +105,16 @@ impl DataplaneError {
                 "`ip link` lists the interfaces; one in another network namespace needs --netns".to_owned()
             }
             Self::InterfaceIndex { .. } => "indexes grow with every interface made; a new network namespace starts at 1 again".to_owned(),
-            Self::OtherProgram { name, id } => format!("`bpftool prog show id {id}` shows it; `ip link set dev {name} xdp off` removes it"),
+            Self::OtherProgram { name, id } => format!(
+                "`bpftool prog show id {id}` shows it, `ip link set dev {name} xdp off` removes it; another instance of weir lets go with \
+                 `weir detach {name} --instance NAME`"
+            ),
             Self::AlreadyAttached(name) => format!("detach it first: weir detach {name}"),
             Self::NotAttached(_) => "`weir status` lists the attached interfaces".to_owned(),
             Self::ForeignPin { .. } => "nothing was changed; choose another --instance, or remove the pins if nobody needs them".to_owned(),
             Self::Layout { .. } | Self::Shape { .. } => {
-                "nothing was changed; run once with --discard-flows to start with empty tables, or keep the program that made them".to_owned()
+                "nothing was changed; run once with --discard-flows to start with empty tables, or keep the program that made them"
+                    .to_owned()
             }
             Self::NoMemory(_) => "ask for smaller tables with --established and --embryonic".to_owned(),
             _ => return None,

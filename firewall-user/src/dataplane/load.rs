@@ -1,21 +1,23 @@
 //! The object: what maps it wants, whether the pinned ones are those, and loading it.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, os::fd::AsFd as _};
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{MapData, MapInfo},
+    maps::{Array, Map, MapData, MapInfo},
 };
 use firewall_common::{
     abi::{map, program},
-    config::{self, Config},
-    flow::LAYOUT_VERSION,
+    config::{self, Config, Interface},
+    flow::{Flow, FlowKey, LAYOUT_VERSION},
+    rule::ZONE_NAME_LENGTH,
 };
 
 use super::{
     DataplaneError,
     bpf::read_table,
     config::ConfigBlock,
+    maps::read_names,
     pin::{Pins, list, remove_directory},
 };
 
@@ -33,6 +35,9 @@ impl Default for Sizes {
         Self { established: config::DEFAULT_ESTABLISHED, embryonic: config::DEFAULT_EMBRYONIC }
     }
 }
+
+/// Room for a flow of any layout.
+type LargestFlow = [Flow; 4];
 
 /// What makes two maps interchangeable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,19 +104,15 @@ fn pinned_flows(pins: &Pins) -> u64 {
     [map::ESTABLISHED, map::EMBRYONIC].iter().filter_map(|name| pins.open_map(name).ok().flatten()).map(|table| count_entries(&table)).sum()
 }
 
-/// Entries of a table with any value size, counted by its keys.
+/// Entries of a flow table whose values may have another size than ours: the room for one value is the largest any layout may need.
 fn count_entries(table: &MapData) -> u64 {
-    use std::os::fd::AsFd as _;
-    let Ok(info) = table.info() else { return 0 };
+    let fits = |info: MapInfo| info.key_size() as usize == size_of::<FlowKey>() && info.value_size() as usize <= size_of::<LargestFlow>();
     let mut count = 0;
-    // The key is the same in every layout so far; the value is read into the room of the largest one a batch may need.
-    if info.key_size() == 40 && info.value_size() == size_of::<firewall_common::flow::Flow>() as u32 {
-        let counted = read_table::<firewall_common::flow::FlowKey, firewall_common::flow::Flow>(table.fd().as_fd(), false, |_, _| count += 1);
-        if counted.is_ok() {
-            return count;
-        }
+    if table.info().is_ok_and(fits) {
+        // Counting alone needs nothing of the values, so what is read of a broken off walk still counts.
+        let _ = read_table(table.fd().as_fd(), false, |_: FlowKey, _: LargestFlow| count += 1);
     }
-    0
+    count
 }
 
 /// Shapes of the maps that are pinned, as the object declares them.
@@ -147,8 +148,11 @@ impl Shape {
             ("size", pinned.max_entries(), self.max_entries.unwrap_or(pinned.max_entries())),
             ("flags", pinned.map_flags(), self.flags),
         ];
-        let differing: Vec<String> =
-            pairs.iter().filter(|(_, is, wanted)| is != wanted).map(|(what, is, wanted)| format!("its {what} is {is}, not {wanted}")).collect();
+        let differing: Vec<String> = pairs
+            .iter()
+            .filter(|(_, is, wanted)| is != wanted)
+            .map(|(what, is, wanted)| format!("its {what} is {is}, not {wanted}"))
+            .collect();
         (!differing.is_empty()).then(|| differing.join(", "))
     }
 }
@@ -162,7 +166,7 @@ pub(super) fn load(pins: &Pins, sizes: Sizes) -> Result<Ebpf, DataplaneError> {
     }
     let mut ebpf = loader.load(OBJECT).map_err(DataplaneError::load)?;
     for name in [program::INGRESS, program::EGRESS] {
-        let program = ebpf.program_mut(name).ok_or(DataplaneError::MapMissing { name: "ingress or egress" })?;
+        let program = ebpf.program_mut(name).ok_or(DataplaneError::ProgramMissing { name })?;
         match program {
             aya::programs::Program::Xdp(program) => program.load(),
             aya::programs::Program::SchedClassifier(program) => program.load(),
@@ -177,6 +181,21 @@ pub(super) fn load(pins: &Pins, sizes: Sizes) -> Result<Ebpf, DataplaneError> {
 pub(super) fn put_aside(pins: &Pins) -> Result<(), DataplaneError> {
     remove_directory(&pins.old_maps())?;
     fs::rename(pins.maps(), pins.old_maps()).map_err(DataplaneError::file("cannot rename", pins.maps()))
+}
+
+/// What the maps put aside say of the interface at `index`.
+pub(super) fn old_interface(pins: &Pins, index: u32) -> Option<Interface> {
+    let pinned = MapData::from_pin(pins.old_maps().join(map::INTERFACES)).ok()?;
+    let interfaces: Array<MapData, Interface> = Array::try_from(Map::Array(pinned)).ok()?;
+    interfaces.get(&index, 0).ok()
+}
+
+/// Zone names in the maps put aside; none where they cannot be read.
+pub(super) fn old_zone_names(pins: &Pins) -> Vec<Option<String>> {
+    let opened = MapData::from_pin(pins.old_maps().join(map::ZONE_NAMES)).and_then(|pinned| Array::try_from(Map::Array(pinned)));
+    let names =
+        opened.map_err(DataplaneError::map(map::ZONE_NAMES)).and_then(|names| read_names::<ZONE_NAME_LENGTH>(&names, map::ZONE_NAMES));
+    names.unwrap_or_default()
 }
 
 /// Undoes [`put_aside`].

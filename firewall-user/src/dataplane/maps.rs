@@ -21,7 +21,6 @@ pub(super) type Table<K, V> = HashMap<MapData, K, V>;
 
 /// Every map but the log's ring buffer. Shared by the API, the sweep and the policy loader: each map has its own lock, held for single
 /// calls only.
-#[derive(Debug)]
 pub struct Maps {
     pub(super) established: Mutex<Table<FlowKey, Flow>>,
     pub(super) embryonic: Mutex<Table<FlowKey, Flow>>,
@@ -40,6 +39,12 @@ pub struct Maps {
     pub config: ConfigBlock,
 }
 
+impl std::fmt::Debug for Maps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Maps").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
 /// A map's lock. A panic elsewhere leaves a map whole: every write is one system call.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -48,9 +53,8 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Maps {
     /// Takes the maps out of the loaded object.
     pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, DataplaneError> {
-        let config: Array<MapData, firewall_common::config::Config> = typed(ebpf, map::CONFIG)?;
-        let config = match Map::from(config) {
-            Map::Array(data) => ConfigBlock::map(data.fd())?,
+        let config = match ebpf.take_map(map::CONFIG) {
+            Some(Map::Array(data)) => ConfigBlock::map(data.fd())?,
             _ => return Err(DataplaneError::MapMissing { name: map::CONFIG }),
         };
         Ok(Self {
@@ -119,7 +123,7 @@ where
     T::try_from(map).map_err(DataplaneError::map(name))
 }
 
-fn read_names<const N: usize>(names: &Array<MapData, [u8; N]>, map: &'static str) -> Result<Vec<Option<String>>, DataplaneError>
+pub(super) fn read_names<const N: usize>(names: &Array<MapData, [u8; N]>, map: &'static str) -> Result<Vec<Option<String>>, DataplaneError>
 where
     [u8; N]: Pod,
 {

@@ -47,6 +47,11 @@ pub(super) fn device(name: &str) -> Result<Device, DataplaneError> {
     Err(DataplaneError::UnknownInterface { name: name.to_owned(), near })
 }
 
+/// Name of the interface at `index`; `None` when there is none (any more).
+pub(super) fn name_of(index: u32) -> Result<Option<String>, DataplaneError> {
+    Ok(devices()?.into_iter().find(|device| device.index == index).map(|device| device.name))
+}
+
 fn dump() -> io::Result<Vec<Device>> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;

@@ -10,6 +10,7 @@
 
 use std::{
     fs, io,
+    os::fd::{AsFd as _, AsRawFd as _},
     os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
@@ -139,11 +140,17 @@ impl Pins {
             return Ok(None);
         }
         match MapData::from_pin(&pin) {
-            Ok(map) => Ok(Some(map)),
-            // The pin is a program or a link, or of a map type the library does not know.
+            Ok(map) if is_map(&map) => Ok(Some(map)),
+            Ok(_) => Err(DataplaneError::ForeignPin { pin, detail: "it is no map".to_owned() }),
             Err(error) => Err(DataplaneError::ForeignPin { pin, detail: format!("it cannot be opened as a map ({error})") }),
         }
     }
+}
+
+/// Opening a pin says nothing of its kind, and a program's description reads as a map's; the descriptor's name tells them apart.
+fn is_map(map: &MapData) -> bool {
+    let descriptor = map.fd().as_fd().as_raw_fd();
+    fs::read_link(format!("/proc/self/fd/{descriptor}")).is_ok_and(|name| name.to_string_lossy().contains("bpf-map"))
 }
 
 fn decode(name: &str) -> String {

@@ -13,10 +13,7 @@ use firewall_common::{
 };
 use rustix::thread::{MembarrierCommand, membarrier};
 
-use super::{
-    DataplaneError, Maps,
-    maps::locked,
-};
+use super::{DataplaneError, Maps, maps::locked};
 use crate::policy::Lowered;
 
 /// Wait for packets still under the old policy where the kernel offers no barrier (tickless CPUs): far longer than any packet takes.
@@ -52,10 +49,7 @@ impl Slots {
     pub fn switch(&mut self, maps: &Maps, policy: &Lowered) -> Result<u32, DataplaneError> {
         let old = maps.config.generation();
         // Generation 0 means that there is none, and the slot is the lowest bit: past the end follows 1 or 2.
-        let generation = match old.checked_add(1) {
-            Some(next) => next,
-            None => 2,
-        };
+        let generation = old.checked_add(1).unwrap_or(2);
         let slot = Config::slot(generation);
         self.fill(maps, slot, policy)?;
         maps.config.set_generation(generation);
@@ -67,7 +61,7 @@ impl Slots {
         let index = slot as usize & 1;
         let number = index as u8;
         let addresses = policy.addresses.iter().map(|(dimension, address, bits, class)| {
-            let prefix = AddressPrefix { slot: number, dimension: *dimension as u8, address: *address };
+            let prefix = AddressPrefix { slot: number, dimension: *dimension as u8, address: address.octets() };
             ((AddressPrefix::FIXED_BITS + u32::from(*bits), prefix), *class)
         });
         fill_trie(&mut locked(&maps.addresses), &mut self.addresses[index], addresses).map_err(DataplaneError::map(map::ADDRESSES))?;

@@ -205,16 +205,18 @@ impl<'a> Definitions<'a> {
             }
         }
         path.pop();
-        let prefixes = self.prefixes(&items);
+        // One error is enough, and the work of all the other sets is saved.
+        let prefixes = if self.resolved > MAX_ALL_PREFIXES { Ok(Vec::new()) } else { self.prefixes(&items) };
         let Some(set) = self.sets.get_mut(name) else { return };
         set.state = Resolution::Done;
         match prefixes {
-            Ok(prefixes) if self.resolved + prefixes.len() <= MAX_ALL_PREFIXES => {
+            Ok(prefixes) => {
+                let fitted = self.resolved <= MAX_ALL_PREFIXES;
                 self.resolved += prefixes.len();
                 set.prefixes = prefixes.into();
-            }
-            Ok(_) => {
-                report.error(set.place, format!("too many addresses: all sets together come to more than {MAX_ALL_PREFIXES} prefixes"));
+                if fitted && self.resolved > MAX_ALL_PREFIXES {
+                    report.error(set.place, format!("too many addresses: all sets together come to more than {MAX_ALL_PREFIXES} prefixes"));
+                }
             }
             Err(TooManyPrefixes) => report_too_many(set.place, report),
         }

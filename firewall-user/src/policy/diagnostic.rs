@@ -194,8 +194,10 @@ impl<'s> Report<'s> {
     }
 
     pub(super) fn warn(&mut self, place: Place, message: impl Into<String>, hint: impl Into<String>) {
-        if self.warnings.len() < MAX_SHOWN {
+        if self.warnings.len() < MAX_KEPT {
             self.warnings.push(Finding { place, message: message.into(), hint: Some(hint.into()) });
+        } else {
+            self.unkept += 1;
         }
     }
 
@@ -213,8 +215,14 @@ impl<'s> Report<'s> {
         let Self { sources, mut errors, mut warnings, unkept } = self;
         if errors.is_empty() {
             warnings.sort_by_key(|finding| finding.place);
+            let omitted = warnings.len().saturating_sub(MAX_SHOWN) + unkept;
             let show = |w: Finding| Diagnostic::at(sources, w.place, Severity::Warning, w.message, w.hint);
-            return Ok(warnings.into_iter().map(show).collect());
+            let mut shown: Vec<Warning> = warnings.into_iter().take(MAX_SHOWN).map(show).collect();
+            if let (1.., Some(last)) = (omitted, shown.last()) {
+                let more = Diagnostic::about(last.file.clone(), format!("{omitted} more warnings are not shown"), None);
+                shown.push(Diagnostic { severity: Severity::Warning, ..more });
+            }
+            return Ok(shown);
         }
         errors.sort_by_key(|finding| finding.place);
         let omitted = errors.len().saturating_sub(MAX_SHOWN) + unkept;

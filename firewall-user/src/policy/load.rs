@@ -22,6 +22,9 @@ use super::{
 
 /// Rules a policy may have, disabled ones included.
 pub const MAX_RULES: usize = MAX_RULE_NUMBERS;
+/// Bytes of a file up to which all its syntax errors are looked for. Of a larger one only the first is: the parser keeps every error,
+/// and a file of nothing else would take gigabytes.
+const MAX_RECOVERED: usize = 1 << 20;
 /// Keys a policy file may have.
 const KEYS: [&str; 4] = ["rule", "set", "service", "defaults"];
 
@@ -81,7 +84,14 @@ type Document<'a> = (usize, Spanned<DeTable<'a>>);
 fn parse<'a>(sources: &'a Sources, report: &mut Report<'_>) -> Vec<Document<'a>> {
     let mut documents = Vec::new();
     for (file, source) in sources.iter().enumerate() {
-        let (document, errors) = DeTable::parse_recoverable(&source.text);
+        let (document, errors) = if source.text.len() <= MAX_RECOVERED {
+            DeTable::parse_recoverable(&source.text)
+        } else {
+            match DeTable::parse(&source.text) {
+                Ok(document) => (document, Vec::new()),
+                Err(error) => (Spanned::new(0..0, DeTable::new()), vec![error]),
+            }
+        };
         for error in errors {
             let at = clip(&source.text, error.span().unwrap_or_default());
             report.error(place(file, at), error.message().replace('\n', ", "));

@@ -225,7 +225,7 @@ impl<'a> Written<'a> {
             to: texts(&to),
             service: items.iter().map(ToString::to_string).collect(),
             file: report.sources().path(at.file).to_path_buf(),
-            line: report.sources().position(at).0,
+            line: report.sources().line_number(at),
             overrides: self.overrides,
         };
         Some((rule, Matches { service: context.definitions.ranges(&items), from, to, place: at }))

@@ -50,6 +50,11 @@ impl Sources {
         (line, self.text(place.file)[start..].char_indices().take_while(|(at, _)| start + at < place.start).count() + 1)
     }
 
+    /// Line a place begins in, from 1.
+    pub(super) fn line_number(&self, place: Place) -> usize {
+        self.line_start(place).0
+    }
+
     /// The whole line a place begins in, without its end.
     pub(super) fn line(&self, place: Place) -> &str {
         let (_, start) = self.line_start(place);
@@ -59,7 +64,7 @@ impl Sources {
 
     /// `file:line` of a place, for messages that point to a second one.
     pub(super) fn reference(&self, place: Place) -> String {
-        format!("{}:{}", self.path(place.file).display(), self.line_start(place).0)
+        format!("{}:{}", self.path(place.file).display(), self.line_number(place))
     }
 
     fn line_start(&self, place: Place) -> (usize, usize) {

@@ -1,0 +1,128 @@
+use clap::{Args, Subcommand};
+
+use super::ask;
+use crate::{
+    api::{BypassAdd, BypassAdded, BypassRemove, BypassRemoved, BypassRule},
+    client::Client,
+    instance::Instance,
+    output,
+};
+
+/// Let chosen flows pass without TCP state checks
+///
+/// For streams that only look like TCP, such as IPsec over TCP. Adding and removing edits the policy files, comments kept, and applies
+/// the policy as a whole; on any failure the files are as before.
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    Add(Add),
+    /// List the bypass rules in force, with the flows they have now
+    #[command(after_help = "\
+Examples:
+  weir bypass list
+  weir bypass list --json | jq '.[] | select(.expired)'")]
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a bypass rule from its file
+    #[command(after_help = "\
+Examples:
+  weir bypass remove vpn-clients")]
+    Remove {
+        /// Name of the rule
+        name: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Add a bypass rule to a policy file
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  weir bypass add vpn-clients --from outside --to 'inside 10.71.2.10' --service tcp/10000 \\
+      --because 'until the AnyConnect roll-out is done' --expires 2027-06-30
+  weir bypass add old-vpn --from outside --to self --service tcp/10000 --before web")]
+struct Add {
+    /// Name of the rule
+    name: String,
+    /// Where the flows come from: a zone, addresses, or both; may be repeated
+    #[arg(long, value_name = "SELECTOR", required = true)]
+    from: Vec<String>,
+    /// Where they go; may be repeated
+    #[arg(long, value_name = "SELECTOR", required = true)]
+    to: Vec<String>,
+    /// Service, such as tcp/10000; may be repeated
+    #[arg(long, value_name = "SERVICE", required = true)]
+    service: Vec<String>,
+    /// Why, for those who read the policy later
+    #[arg(long, value_name = "TEXT")]
+    because: Option<String>,
+    /// Last day the rule holds
+    #[arg(long, value_name = "DATE")]
+    expires: Option<String>,
+    /// Idle time after which a flow is gone [default: 2m]
+    #[arg(long, value_name = "DURATION")]
+    idle_timeout: Option<String>,
+    /// Put it before this rule
+    #[arg(long, value_name = "RULE")]
+    before: Option<String>,
+    /// File of the policy directory [default: the file of --before, else 00-bypass.toml]
+    #[arg(long, value_name = "FILE")]
+    file: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Arguments {
+    pub(super) fn execute(self, instance: &Instance) -> anyhow::Result<()> {
+        let client = Client::new(instance);
+        match self.action {
+            Action::Add(add) => add.execute(&client),
+            Action::List { json } => {
+                let rules: Vec<BypassRule> = ask(client.get("/v1/bypass"))?;
+                if json { output::json(&rules) } else { output::bypass(&rules) }
+            }
+            Action::Remove { name, json } => {
+                let removed: BypassRemoved = ask(client.delete("/v1/bypass", &BypassRemove { name }))?;
+                if json {
+                    return output::json(&removed);
+                }
+                output::line(&format!("removed {} from {}; generation {} is in force", removed.name, removed.file, removed.generation))
+            }
+        }
+    }
+}
+
+impl Add {
+    fn execute(self, client: &Client) -> anyhow::Result<()> {
+        let request = BypassAdd {
+            name: self.name,
+            from: self.from,
+            to: self.to,
+            service: self.service,
+            because: self.because,
+            expires: self.expires,
+            idle_timeout: self.idle_timeout,
+            before: self.before,
+            file: self.file,
+        };
+        let added: BypassAdded = ask(client.post("/v1/bypass", &request))?;
+        if self.json {
+            return output::json(&added);
+        }
+        for warning in &added.warnings {
+            eprintln!("{warning}");
+        }
+        output::line(&format!("added {} to {}; generation {} is in force", added.name, added.file, added.generation))
+    }
+}

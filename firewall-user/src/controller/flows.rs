@@ -1,0 +1,167 @@
+//! Live flows as people and programs see them.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use firewall_common::{
+    flow::{Address, Endpoint, Flow, FlowKey, Inspection, State, flow_flags, peer_flags},
+    time::Nanos,
+};
+
+use super::{
+    Controller, held,
+    live::{LiveFlow, bytes, packets},
+    names::Names,
+};
+use crate::{
+    api::{self, End, Failure, Killed, PerPeer, Quality},
+    clock,
+    dataplane::TableName,
+    filter::Filter,
+    protocol,
+};
+
+/// What numbers in flows mean at the moment.
+struct Legend {
+    names: Names,
+    /// Interfaces by place.
+    interfaces: Vec<(u8, String)>,
+    now: Nanos,
+    scale: u32,
+}
+
+impl Controller {
+    fn legend(&self) -> Legend {
+        let interfaces = held(&self.dataplane).attachments().map(|attached| (attached.place, attached.name.clone())).collect();
+        let names = held(&self.policy).names.clone();
+        Legend { names, interfaces, now: clock::monotonic(), scale: self.maps.config.timeout_scale() }
+    }
+
+    /// The live flows that match, the busiest first, and at most `limit` of them. Never older than a moment.
+    pub fn flows(&self, filter: &Filter, limit: Option<usize>) -> Result<Vec<api::Flow>, Failure> {
+        self.sweep.run(&self.maps, &self.live)?;
+        let legend = self.legend();
+        let mut flows: Vec<api::Flow> =
+            self.live.iter().map(|(key, live)| legend.describe(&key, &live)).filter(|flow| filter.matches(flow)).collect();
+        flows.sort_by_key(|flow| std::cmp::Reverse(flow.bytes.sum()));
+        flows.truncate(limit.unwrap_or(usize::MAX));
+        Ok(flows)
+    }
+
+    /// Removes the flows that match from the dataplane: their next packets are first packets.
+    pub fn kill(&self, filter: &Filter) -> Result<Killed, Failure> {
+        self.sweep.run(&self.maps, &self.live)?;
+        let legend = self.legend();
+        let matching: Vec<FlowKey> =
+            self.live.iter().filter(|(key, live)| filter.matches(&legend.describe(key, live))).map(|(key, _)| key).collect();
+        let mut killed = 0;
+        for key in matching {
+            // It may have moved from one table to the other since it was read.
+            let embryonic = self.maps.table(TableName::Embryonic).remove(&key)?;
+            let established = self.maps.table(TableName::Established).remove(&key)?;
+            killed += u64::from(embryonic || established);
+            self.live.forget(&key);
+        }
+        log::info!("removed {killed} flows on request");
+        Ok(Killed { killed })
+    }
+}
+
+impl Legend {
+    fn describe(&self, key: &FlowKey, live: &LiveFlow) -> api::Flow {
+        let flow = &live.flow;
+        let (initiator, responder) = if flow.has(flow_flags::INITIATOR_LOW) {
+            (key.low_endpoint(), key.high_endpoint())
+        } else {
+            (key.high_endpoint(), key.low_endpoint())
+        };
+        let idle = self.now.since(Nanos(flow.last_seen));
+        api::Flow {
+            protocol: protocol::name(key.protocol).into_owned(),
+            initiator: self.end(initiator, flow.from_zone, flow.initiator_interface),
+            responder: self.end(responder, flow.to_zone, flow.responder_interface),
+            state: State::from_number(flow.state).map_or("unknown", State::name).to_owned(),
+            inspection: Inspection::from_number(flow.inspection).name().to_owned(),
+            rule: self.names.rule(flow.rule),
+            application: None,
+            flags: letters(flow, live.table),
+            packets: packets(flow),
+            bytes: bytes(flow),
+            rates: live.rates,
+            age_seconds: clock::seconds(self.now.since(Nanos(flow.created))),
+            idle_seconds: clock::seconds(idle),
+            expires_in_seconds: clock::seconds(flow.lifetime(self.scale).since(idle)),
+            quality: quality(flow),
+        }
+    }
+
+    fn end(&self, endpoint: Endpoint, zone: u8, place: u8) -> End {
+        let interface = self.interfaces.iter().find(|(known, _)| *known == place).map(|(_, name)| name.clone());
+        End { address: ip(&endpoint.address), port: endpoint.port, zone: self.names.zone(zone), interface }
+    }
+}
+
+fn ip(address: &Address) -> IpAddr {
+    Ipv6Addr::from(address.octets()).to_canonical()
+}
+
+fn quality(flow: &Flow) -> Quality {
+    let both = |initiator, responder| PerPeer { initiator, responder };
+    let (from, to) = (&flow.initiator, &flow.responder);
+    Quality {
+        retransmitted: both(from.retransmitted, to.retransmitted),
+        reordered: both(from.reordered, to.reordered),
+        gaps: both(from.gaps, to.gaps),
+        duplicate_acks: both(from.duplicate_acks, to.duplicate_acks),
+        zero_windows: both(from.zero_windows, to.zero_windows),
+        handshake_milliseconds: (flow.handshake_micros != 0).then(|| f64::from(flow.handshake_micros) / 1000.0),
+        tolerated: flow.tolerated,
+    }
+}
+
+/// The flow in letters; `weir flows --help` explains them.
+fn letters(flow: &Flow, table: TableName) -> String {
+    let (initiator, responder) = (&flow.initiator, &flow.responder);
+    let state = State::from_number(flow.state);
+    let bypass = Inspection::from_number(flow.inspection) == Inspection::Bypass;
+    let waits_for_syn_ack = matches!(state, Some(State::SynSent | State::SynSentBoth));
+    let letters = [
+        ('U', table == TableName::Established),
+        ('i', table == TableName::Embryonic),
+        ('b', bypass),
+        ('A', waits_for_syn_ack),
+        ('a', state == Some(State::SynReceived)),
+        ('F', initiator.has(peer_flags::FIN)),
+        ('f', responder.has(peer_flags::FIN)),
+        ('R', flow.has(flow_flags::RESET)),
+        ('r', flow.has(flow_flags::CLOSING) || flow.has(flow_flags::SHORTENED)),
+        ('I', initiator.packets > 0),
+        ('O', responder.packets > 0),
+    ];
+    letters.iter().filter(|(_, set)| *set).map(|(letter, _)| *letter).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use firewall_common::flow::Peer;
+
+    use super::*;
+
+    #[test]
+    fn letters_follow_the_flow() {
+        let sent = Peer { packets: 1, ..Peer::default() };
+        let syn = Flow { state: State::SynSent as u8, initiator: sent, ..Flow::default() };
+        assert_eq!(letters(&syn, TableName::Embryonic), "iAI");
+        let up = Flow { state: State::Established as u8, initiator: sent, responder: sent, ..Flow::default() };
+        assert_eq!(letters(&up, TableName::Established), "UIO");
+        let bypass = Flow { state: State::Bypass as u8, inspection: Inspection::Bypass as u8, flags: flow_flags::RESET, ..up };
+        assert_eq!(letters(&bypass, TableName::Established), "UbRIO");
+    }
+
+    #[test]
+    fn addresses_of_both_families_are_shown_as_people_write_them() {
+        assert_eq!(ip(&Address::v4([192, 0, 2, 1])).to_string(), "192.0.2.1");
+        let mut six = [0; 16];
+        (six[0], six[15]) = (0xfd, 1);
+        assert_eq!(ip(&Address::new(six)).to_string(), "fd00::1");
+    }
+}

@@ -1,0 +1,161 @@
+//! Policies: reading, lowering and putting them in force, as one transaction. On any failure the policy in force stays.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
+
+use firewall_common::config::config_flags;
+
+use super::{
+    Controller, held,
+    names::{InUse, Names},
+};
+use crate::{
+    api::{Applied, Failure, Kind},
+    clock,
+    dataplane::Slots,
+    policy::{self, Diagnostics, Policy, TableFull, Warning},
+};
+
+/// The policy side of the controller.
+#[derive(Debug)]
+pub(super) struct PolicyState {
+    pub(super) names: Names,
+    pub(super) slots: Slots,
+    pub(super) in_force: Option<InForce>,
+}
+
+/// A policy in force.
+#[derive(Debug)]
+pub(super) struct InForce {
+    pub(super) path: PathBuf,
+    pub(super) policy: Policy,
+    pub(super) generation: u32,
+    /// When it was last lowered: rules that expired since are due.
+    pub(super) since: jiff::Timestamp,
+}
+
+impl PolicyState {
+    pub(super) const fn new(names: Names, slots: Slots) -> Self {
+        Self { names, slots, in_force: None }
+    }
+}
+
+/// Reads and checks the policy at `path`.
+///
+/// Zones are not checked against the interfaces: one may be attached later.
+pub(super) fn read(path: &Path) -> Result<(Policy, Vec<Warning>), Failure> {
+    policy::load(path, None).map_err(|errors| refused(&errors))
+}
+
+/// A refused policy as a failure.
+pub(super) fn refused(errors: &Diagnostics) -> Failure {
+    Failure::new(Kind::Policy, errors.to_string())
+}
+
+impl Controller {
+    /// Reads the policy at `path` and puts it in force.
+    pub fn apply(&self, path: &Path) -> Result<Applied, Failure> {
+        if !path.is_absolute() {
+            return Err(Failure::usage(format!("{} is no absolute path", path.display())).hint("the daemon may run in another directory"));
+        }
+        let (policy, warnings) = read(path)?;
+        self.apply_read(path, policy, &warnings)
+    }
+
+    /// Puts a policy in force that was read already.
+    pub(super) fn apply_read(&self, path: &Path, policy: Policy, warnings: &[Warning]) -> Result<Applied, Failure> {
+        let attached = self.attached_zones();
+        let mut state = held(&self.policy);
+        let rules = policy.rules().len();
+        let generation = self.put_in_force(&mut state, path.to_path_buf(), policy, &[], &attached)?;
+        drop(state);
+        log::info!("policy {} is in force: {rules} rules, generation {generation}", path.display());
+        let warnings = self.tell_warnings(warnings);
+        Ok(Applied { path: path.display().to_string(), generation, rules, warnings })
+    }
+
+    /// Reads the policy in force again from its files.
+    pub fn reload(&self) -> Result<Applied, Failure> {
+        let path = held(&self.policy).in_force.as_ref().map(|in_force| in_force.path.clone());
+        let path = path.ok_or_else(|| Failure::failed("no policy is in force"))?;
+        self.apply(&path)
+    }
+
+    /// Lowers the policy in force again: for a new zone, or because a rule has expired. Live flows are judged anew.
+    pub(super) fn renew(&self, state: &mut PolicyState, zones: &[&str], kept: &[u8]) -> Result<u32, Failure> {
+        let in_force = state.in_force.as_ref().ok_or_else(|| Failure::failed("no policy is in force"))?;
+        let (path, policy) = (in_force.path.clone(), in_force.policy.clone());
+        self.put_in_force(state, path, policy, zones, kept)
+    }
+
+    /// Lowers `policy`, fills the spare slot and switches to it.
+    ///
+    /// `zones` get a number whether or not the policy names them; `kept` are numbers of zones that interfaces are in.
+    pub(super) fn put_in_force(
+        &self,
+        state: &mut PolicyState,
+        path: PathBuf,
+        policy: Policy,
+        zones: &[&str],
+        kept: &[u8],
+    ) -> Result<u32, Failure> {
+        let in_use = self.in_use(state, &policy, zones, kept)?;
+        let clock = clock::both();
+        let mut draft = state.names.draft(&in_use);
+        for zone in zones {
+            use crate::policy::Numbers as _;
+            draft.zone(zone).ok_or_else(|| Failure::failed(format!("no number is left for zone {zone}")))?;
+        }
+        let lowered = policy::lower(&policy, &mut draft, &clock).map_err(|error| Failure::new(Kind::Policy, error.to_string()))?;
+        let names = draft.commit(&self.maps)?;
+        state.names = names;
+        let defaults = policy.defaults();
+        let generation = state.slots.switch(&self.maps, &lowered)?;
+        self.maps.config.set_reject_rate(defaults.reject_rate);
+        self.set_flag(config_flags::TABLE_FULL_PASS, defaults.table_full == TableFull::Pass);
+        state.in_force = Some(InForce { path, policy, generation, since: clock.realtime });
+        Ok(generation)
+    }
+
+    /// What must keep its number: what live flows, interfaces, the policy in force and the next one name.
+    fn in_use(&self, state: &PolicyState, next: &Policy, zones: &[&str], kept: &[u8]) -> Result<InUse, Failure> {
+        self.sweep.run(&self.maps, &self.live)?;
+        let policies = state.in_force.iter().map(|in_force| &in_force.policy).chain([next]);
+        let mut in_use = InUse {
+            rules: self.live.by_rule().into_keys().collect(),
+            zones: self.live.zones(),
+            rule_names: HashSet::new(),
+            zone_names: zones.iter().map(|zone| (*zone).to_owned()).collect(),
+        };
+        in_use.zones.extend(kept);
+        for policy in policies {
+            in_use.rule_names.extend(policy.rules().iter().map(|rule| rule.name.clone()));
+            in_use.zone_names.extend(policy.zones().into_iter().map(str::to_owned));
+        }
+        Ok(in_use)
+    }
+
+    fn attached_zones(&self) -> Vec<u8> {
+        held(&self.dataplane).attachments().map(|attached| attached.zone).collect()
+    }
+
+    /// Writes a policy's warnings to the log, with those about zones without an interface, and returns them as text.
+    pub(super) fn tell_warnings(&self, warnings: &[Warning]) -> Vec<String> {
+        let mut texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        let attached = self.attached_zones();
+        let state = held(&self.policy);
+        let attached: HashSet<String> = attached.into_iter().map(|zone| state.names.zone(zone)).collect();
+        if let Some(in_force) = &state.in_force {
+            let empty = in_force.policy.zones().into_iter().filter(|zone| !attached.contains(*zone));
+            texts.extend(
+                empty.map(|zone| format!("no interface is in zone `{zone}`: rules that name it match nothing until one is attached")),
+            );
+        }
+        for text in &texts {
+            log::warn!("{text}");
+        }
+        texts
+    }
+}

@@ -1,0 +1,172 @@
+//! Status, counters and the policy in force, as the API tells them.
+
+use std::{collections::BTreeMap, process};
+
+use firewall_common::reason::Reason;
+
+use super::{Controller, held, reload::InForce};
+use crate::{
+    api::{Counters, Failure, Interface, InterfaceCounters, PolicyInForce, PolicyStatus, RuleCounters, RuleInForce, Status, TableFill},
+    dataplane::TableName,
+    policy::RuleInfo,
+};
+
+impl Controller {
+    pub fn status(&self) -> Result<Status, Failure> {
+        let fill = self.sweep.last();
+        let interfaces = self.interfaces();
+        let state = held(&self.policy);
+        let policy = state.in_force.as_ref().map(|in_force| PolicyStatus {
+            path: in_force.path.display().to_string(),
+            generation: in_force.generation,
+            rules: in_force.policy.rules().len(),
+        });
+        let ready = policy.is_some() && !interfaces.is_empty() && interfaces.iter().all(|interface| interface.attached);
+        Ok(Status {
+            instance: self.instance.name().to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            placement: self.placement.name().to_owned(),
+            ready,
+            interfaces,
+            policy,
+            flows: fill.embryonic + fill.established,
+            uptime_seconds: self.started.elapsed().as_secs(),
+            adopted: self.adopted,
+            pid: process::id(),
+        })
+    }
+
+    fn interfaces(&self) -> Vec<Interface> {
+        let dataplane = held(&self.dataplane);
+        let names = held(&self.policy).names.clone();
+        let describe = |attached: &crate::dataplane::Attachment| Interface {
+            name: attached.name.clone(),
+            index: attached.index,
+            zone: names.zone(attached.zone),
+            mode: attached.mode,
+            fell_back: attached.fell_back,
+            egress: attached.egress.name().to_owned(),
+            attached: dataplane.is_present(attached),
+            adopted: attached.adopted,
+        };
+        dataplane.attachments().map(describe).collect()
+    }
+
+    /// All counters; of the drops only those that happened, unless `all`.
+    pub fn counters(&self, all: bool) -> Result<Counters, Failure> {
+        let fill = self.sweep.run(&self.maps, &self.live)?;
+        let totals = self.maps.counters()?;
+        let drops = Reason::ALL.iter().map(|reason| (reason.name().to_owned(), totals.drops[reason.index()]));
+        let (fragments, fragment_room) = self.maps.fragments()?;
+        let tables = [
+            ("established", fill.established, self.maps.table(TableName::Established).capacity()?),
+            ("embryonic", fill.embryonic, self.maps.table(TableName::Embryonic).capacity()?),
+            ("fragments", fragments, fragment_room),
+        ];
+        Ok(Counters {
+            drops: drops.filter(|(_, count)| all || *count > 0).collect(),
+            passed: totals.passed,
+            passed_without_learning: totals.passed_without_learning,
+            link_passed: totals.link_passed,
+            answered: totals.answered,
+            flows_created: totals.flows_created,
+            flows_established: totals.flows_established,
+            flows_expired: fill.expired,
+            rules: self.rule_counters()?,
+            tables: tables.map(|(name, entries, capacity)| (name.to_owned(), TableFill { entries, capacity })).into(),
+            interfaces: self.interface_counters()?,
+        })
+    }
+
+    /// Rules in the order of the policy, then those that only live flows still name.
+    fn rule_counters(&self) -> Result<Vec<RuleCounters>, Failure> {
+        let flows = self.live.by_rule();
+        let state = held(&self.policy);
+        let in_policy = state.in_force.iter().flat_map(|in_force| in_force.policy.rules());
+        let mut numbers: Vec<u16> = in_policy.filter_map(|rule| state.names.rule_number(&rule.name)).collect();
+        let mut others: Vec<u16> = flows.keys().copied().filter(|number| !numbers.contains(number)).collect();
+        others.sort_unstable();
+        numbers.extend(others);
+        let count = |number: u16| {
+            let totals = self.maps.rule_counters(number)?;
+            let name = state.names.rule(number);
+            let flows = flows.get(&number).copied().unwrap_or(0);
+            Ok(RuleCounters { name, hits: totals.hits, flows, packets: totals.packets, bytes: totals.bytes })
+        };
+        numbers.into_iter().map(count).collect()
+    }
+
+    fn interface_counters(&self) -> Result<Vec<InterfaceCounters>, Failure> {
+        let attached: Vec<_> = held(&self.dataplane).attachments().cloned().collect();
+        let names = held(&self.policy).names.clone();
+        let count = |attached: crate::dataplane::Attachment| {
+            let totals = self.maps.interface_counters(attached.place)?;
+            Ok(InterfaceCounters {
+                zone: names.zone(attached.zone),
+                mode: attached.mode,
+                name: attached.name,
+                packets: totals.received_packets + totals.sent_packets,
+                bytes: totals.received_bytes + totals.sent_bytes,
+                dropped: totals.received_dropped + totals.sent_dropped,
+                received_packets: totals.received_packets,
+                received_bytes: totals.received_bytes,
+                received_dropped: totals.received_dropped,
+                sent_packets: totals.sent_packets,
+                sent_bytes: totals.sent_bytes,
+                sent_dropped: totals.sent_dropped,
+            })
+        };
+        attached.into_iter().map(count).collect()
+    }
+
+    /// The policy in force with what its rules have done.
+    pub fn policy_in_force(&self) -> Result<PolicyInForce, Failure> {
+        self.sweep.run(&self.maps, &self.live)?;
+        let rules = self.rules_in_force(|_| true)?;
+        let state = held(&self.policy);
+        let in_force: &InForce = state.in_force.as_ref().ok_or_else(|| Failure::failed("no policy is in force"))?;
+        Ok(PolicyInForce {
+            path: in_force.path.display().to_string(),
+            generation: in_force.generation,
+            rules,
+            text: in_force.policy.to_string(),
+        })
+    }
+
+    /// The rules in force that `wanted` picks.
+    pub(super) fn rules_in_force(&self, wanted: impl Fn(&RuleInfo) -> bool) -> Result<Vec<RuleInForce>, Failure> {
+        let figures: BTreeMap<String, RuleCounters> = self.rule_counters()?.into_iter().map(|rule| (rule.name.clone(), rule)).collect();
+        let now = jiff::Timestamp::now();
+        let state = held(&self.policy);
+        let rules = state.in_force.iter().flat_map(|in_force| in_force.policy.rules()).filter(|rule| wanted(rule));
+        let describe = |rule: &RuleInfo| {
+            let figures = figures.get(&rule.name);
+            RuleInForce {
+                name: rule.name.clone(),
+                file: rule.file.display().to_string(),
+                line: rule.line,
+                from: rule.from.join(", "),
+                to: rule.to.join(", "),
+                service: rule.service.join(", "),
+                enabled: rule.enabled,
+                action: action_name(rule.action).to_owned(),
+                inspection: rule.inspection.name().to_owned(),
+                because: rule.because.clone(),
+                expires: rule.expires.map(|expires| expires.to_string()),
+                expired: rule.expires.is_some_and(|expires| expires <= now),
+                hits: figures.map_or(0, |figures| figures.hits),
+                flows: figures.map_or(0, |figures| figures.flows),
+            }
+        };
+        Ok(rules.map(describe).collect())
+    }
+}
+
+const fn action_name(action: firewall_common::rule::Action) -> &'static str {
+    use firewall_common::rule::Action;
+    match action {
+        Action::Allow => "allow",
+        Action::Drop => "drop",
+        Action::Reject => "reject",
+    }
+}

@@ -1,0 +1,202 @@
+//! HTTP and JSON on a unix socket. Handlers only translate; every answer, also a refusal, is JSON.
+
+use std::{fs, future::Future, io, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Query, State, rejection::QueryRejection},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::net::UnixListener;
+
+use super::{Controller, blocking};
+use crate::{
+    api::{ApplyRequest, AttachRequest, BypassAdd, BypassRemove, DetachRequest, Failure, Kind},
+    filter::Filter,
+    group,
+    instance::Instance,
+};
+
+/// Largest request body: requests are a few lines.
+pub const MAX_BODY: usize = 64 * 1024;
+/// How long open requests may take once the daemon is told to end.
+const GRACE: Duration = Duration::from_secs(3);
+
+type Shared = State<Arc<Controller>>;
+type Answer = Result<Response, Failure>;
+type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        (status, Json(self)).into_response()
+    }
+}
+
+/// Opens the instance's socket for root and the group `weir`. A socket left by a daemon that died is replaced: the caller holds the
+/// instance's lock.
+pub(super) fn listen(instance: &Instance) -> Result<UnixListener, Failure> {
+    let path = instance.socket();
+    let failed = |error: io::Error| Failure::failed(format!("cannot listen at {}: {error}", path.display()));
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(failed)?;
+    let mode = match group::weir() {
+        Some(group) => {
+            std::os::unix::fs::chown(&path, None, Some(group)).map_err(failed)?;
+            0o660
+        }
+        None => 0o600,
+    };
+    fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Answers until `ended` resolves.
+pub(super) async fn serve(
+    listener: UnixListener,
+    controller: Arc<Controller>,
+    ended: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Failure> {
+    let (stop, mut stopping) = tokio::sync::watch::channel(());
+    let server = axum::serve(listener, router(controller)).with_graceful_shutdown(async move {
+        ended.await;
+        // Fails only when nobody waits any more.
+        let _ = stop.send(());
+    });
+    let late = async {
+        let _ = stopping.changed().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = server.into_future() => served.map_err(|error| Failure::failed(format!("the socket failed: {error}"))),
+        () = late => Ok(()),
+    }
+}
+
+fn router(controller: Arc<Controller>) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/interfaces", post(attach).delete(detach))
+        .route("/v1/policy", get(policy))
+        .route("/v1/policy/apply", post(apply))
+        .route("/v1/flows", get(flows).delete(kill))
+        .route("/v1/counters", get(counters))
+        .route("/v1/bypass", get(bypass).post(bypass_add).delete(bypass_remove))
+        .fallback(async || Failure::new(Kind::NotFound, "there is nothing at this path").hint("paths begin with /v1/, such as /v1/status"))
+        .method_not_allowed_fallback(async || Failure::usage("this path does not know that method"))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(controller)
+}
+
+fn json<T: Serialize>(value: T) -> Response {
+    Json(value).into_response()
+}
+
+/// A body as the request's type; what is wrong with it is told in words.
+fn body<T: DeserializeOwned>(bytes: Result<Bytes, axum::extract::rejection::BytesRejection>) -> Result<T, Failure> {
+    let bytes = bytes.map_err(|error| Failure::usage(error.body_text()))?;
+    serde_json::from_slice(&bytes).map_err(|error| Failure::usage(format!("the body is not what this path takes: {error}")))
+}
+
+fn pairs(query: Pairs) -> Result<Vec<(String, String)>, Failure> {
+    query.map(|Query(pairs)| pairs).map_err(|error| Failure::usage(error.body_text()))
+}
+
+type Body = Result<Bytes, axum::extract::rejection::BytesRejection>;
+
+async fn status(State(controller): Shared) -> Answer {
+    blocking(&controller, Controller::status).await.map(json)
+}
+
+async fn attach(State(controller): Shared, bytes: Body) -> Answer {
+    let request: AttachRequest = body(bytes)?;
+    let attached = blocking(&controller, move |controller| {
+        controller.attach(&request)?;
+        let status = controller.status()?;
+        Ok(status.interfaces.into_iter().find(|interface| interface.name == request.name))
+    });
+    attached.await.map(json)
+}
+
+async fn detach(State(controller): Shared, bytes: Body) -> Answer {
+    let request: DetachRequest = body(bytes)?;
+    if request.name.is_some() == request.all {
+        return Err(Failure::usage("say which interface to detach, or all"));
+    }
+    blocking(&controller, move |controller| controller.detach(request.name.as_deref())).await.map(json)
+}
+
+async fn policy(State(controller): Shared) -> Answer {
+    blocking(&controller, Controller::policy_in_force).await.map(json)
+}
+
+async fn apply(State(controller): Shared, bytes: Body) -> Answer {
+    let request: ApplyRequest = body(bytes)?;
+    blocking(&controller, move |controller| controller.apply(&request.path)).await.map(json)
+}
+
+/// Splits what is no filter off a query: `limit` and `all`.
+fn filter(query: Pairs) -> Result<(Filter, Option<usize>, bool), Failure> {
+    let (mut conditions, mut limit, mut all) = (Vec::new(), None, false);
+    for (key, value) in pairs(query)? {
+        match key.as_str() {
+            "limit" => limit = Some(value.parse().map_err(|_| Failure::usage(format!("limit={value} is no number")))?),
+            "all" => all = flag(&key, &value)?,
+            _ => conditions.push(format!("{key}={value}")),
+        }
+    }
+    Ok((Filter::parse(&conditions)?, limit, all))
+}
+
+fn flag(key: &str, value: &str) -> Result<bool, Failure> {
+    match value {
+        "" | "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(Failure::usage(format!("{key}={value} is neither true nor false"))),
+    }
+}
+
+async fn flows(State(controller): Shared, query: Pairs) -> Answer {
+    let (filter, limit, _) = filter(query)?;
+    blocking(&controller, move |controller| controller.flows(&filter, limit)).await.map(json)
+}
+
+async fn kill(State(controller): Shared, query: Pairs) -> Answer {
+    let (filter, _, all) = filter(query)?;
+    if filter.is_empty() != all {
+        return Err(Failure::usage("say which flows to kill, or all").hint("for example rule=vpn-clients, or all=true"));
+    }
+    blocking(&controller, move |controller| controller.kill(&filter)).await.map(json)
+}
+
+async fn counters(State(controller): Shared, query: Pairs) -> Answer {
+    let mut all = false;
+    for (key, value) in pairs(query)? {
+        match key.as_str() {
+            "all" => all = flag(&key, &value)?,
+            other => return Err(Failure::usage(format!("counters take `all`, not `{other}`"))),
+        }
+    }
+    blocking(&controller, move |controller| controller.counters(all)).await.map(json)
+}
+
+async fn bypass(State(controller): Shared) -> Answer {
+    blocking(&controller, Controller::bypass_rules).await.map(json)
+}
+
+async fn bypass_add(State(controller): Shared, bytes: Body) -> Answer {
+    let request: BypassAdd = body(bytes)?;
+    blocking(&controller, move |controller| controller.bypass_add(&request)).await.map(json)
+}
+
+async fn bypass_remove(State(controller): Shared, bytes: Body) -> Answer {
+    let request: BypassRemove = body(bytes)?;
+    blocking(&controller, move |controller| controller.bypass_remove(&request.name)).await.map(json)
+}

@@ -1,0 +1,236 @@
+//! Which flows are meant: `key=value` conditions that must all hold.
+
+use std::{fmt, net::IpAddr, str::FromStr};
+
+use firewall_common::flow::State;
+
+use crate::{
+    api::{Failure, Flow},
+    protocol,
+};
+
+/// Keys a condition may have, with an example each.
+const KEYS: [(&str, &str); 9] = [
+    ("zone", "zone=outside"),
+    ("interface", "interface=eth0"),
+    ("rule", "rule=vpn-clients"),
+    ("state", "state=established"),
+    ("inspection", "inspection=bypass"),
+    ("address", "address=10.0.0.0/8"),
+    ("port", "port=443"),
+    ("protocol", "protocol=tcp"),
+    ("flags", "flags=b"),
+];
+/// Names of the inspection levels.
+const LEVELS: [&str; 3] = ["strict", "tolerant", "bypass"];
+
+/// One condition. Where a flow has two of something, either may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    Zone(String),
+    Interface(String),
+    Rule(String),
+    State(String),
+    Inspection(String),
+    Address(Prefix),
+    Port(u16),
+    Protocol(String),
+    /// Every letter is set.
+    Flags(String),
+}
+
+/// Addresses that begin alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    address: IpAddr,
+    bits: u8,
+}
+
+/// Conditions that must all hold; none at all means every flow.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter(Vec<Condition>);
+
+impl Filter {
+    /// Reads conditions as they stand on a command line.
+    pub fn parse<T: AsRef<str>>(conditions: &[T]) -> Result<Self, Failure> {
+        conditions.iter().map(|text| text.as_ref().parse()).collect::<Result<_, _>>().map(Self)
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    #[must_use]
+    pub fn matches(&self, flow: &Flow) -> bool {
+        self.0.iter().all(|condition| condition.holds(flow))
+    }
+}
+
+impl Condition {
+    fn holds(&self, flow: &Flow) -> bool {
+        let ends = [&flow.initiator, &flow.responder];
+        match self {
+            Self::Zone(zone) => ends.iter().any(|end| end.zone == *zone),
+            Self::Interface(name) => ends.iter().any(|end| end.interface.as_ref() == Some(name)),
+            Self::Rule(rule) => flow.rule == *rule,
+            Self::State(state) => flow.state == *state,
+            Self::Inspection(level) => flow.inspection == *level,
+            Self::Address(prefix) => ends.iter().any(|end| prefix.contains(end.address)),
+            Self::Port(port) => ends.iter().any(|end| end.port == *port),
+            Self::Protocol(name) => flow.protocol == *name,
+            Self::Flags(letters) => letters.chars().all(|letter| flow.flags.contains(letter)),
+        }
+    }
+}
+
+impl FromStr for Condition {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let Some((key, value)) = text.split_once('=') else {
+            return Err(Failure::usage(format!("`{text}` is no filter: it needs key=value")).hint(examples()));
+        };
+        let bad = |what: String| Failure::usage(format!("`{text}`: `{value}` is no {key}")).hint(what);
+        if value.is_empty() {
+            return Err(bad(examples()));
+        }
+        Ok(match key {
+            "zone" => Self::Zone(value.to_owned()),
+            "interface" => Self::Interface(value.to_owned()),
+            "rule" => Self::Rule(value.to_owned()),
+            "state" => {
+                let names = State::ALL.map(State::name);
+                Self::State(one_of(value, &names).ok_or_else(|| bad(format!("states are {}", names.join(", "))))?)
+            }
+            "inspection" => Self::Inspection(one_of(value, &LEVELS).ok_or_else(|| bad(format!("levels are {}", LEVELS.join(", "))))?),
+            "address" => {
+                Self::Address(value.parse().map_err(|()| bad("an address or prefix, such as 10.0.0.0/8 or 2001:db8::1".to_owned()))?)
+            }
+            "port" => Self::Port(value.parse().map_err(|_| bad("a port is a number up to 65535".to_owned()))?),
+            "protocol" => {
+                let number = protocol::number(value).ok_or_else(|| bad("tcp, udp, icmp, icmpv6, esp, ah, gre or a number".to_owned()))?;
+                Self::Protocol(protocol::name(number).into_owned())
+            }
+            "flags" => Self::Flags(value.to_owned()),
+            other => {
+                let near = KEYS.iter().map(|(key, _)| *key).min_by_key(|key| strsim::osa_distance(key, other));
+                let near = near.filter(|key| strsim::osa_distance(key, other) <= 2);
+                let hint = near.map_or_else(examples, |near| format!("did you mean `{near}`?"));
+                return Err(Failure::usage(format!("`{text}`: flows cannot be filtered by `{other}`")).hint(hint));
+            }
+        })
+    }
+}
+
+fn one_of(value: &str, names: &[&str]) -> Option<String> {
+    names.contains(&value).then(|| value.to_owned())
+}
+
+fn examples() -> String {
+    let examples: Vec<&str> = KEYS.iter().map(|(_, example)| *example).collect();
+    format!("filters are {}", examples.join(", "))
+}
+
+impl FromStr for Prefix {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits.parse::<u8>().map_err(|_| ())?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(|_| ())?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.unwrap_or(width);
+        if bits > width { Err(()) } else { Ok(Self { address, bits }) }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+impl Prefix {
+    fn contains(&self, address: IpAddr) -> bool {
+        let bits = u32::from(self.bits);
+        match (self.address, address) {
+            (IpAddr::V4(prefix), IpAddr::V4(address)) => (prefix.to_bits() ^ address.to_bits()).checked_shr(32 - bits).unwrap_or(0) == 0,
+            (IpAddr::V6(prefix), IpAddr::V6(address)) => (prefix.to_bits() ^ address.to_bits()).checked_shr(128 - bits).unwrap_or(0) == 0,
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Both, End, Quality, Rate};
+
+    fn flow() -> Flow {
+        let end = |address: &str, port, zone: &str| End {
+            address: address.parse().expect("an address"),
+            port,
+            zone: zone.to_owned(),
+            interface: Some("eth0".to_owned()),
+        };
+        Flow {
+            protocol: "tcp".to_owned(),
+            initiator: end("10.1.2.3", 40000, "outside"),
+            responder: end("192.0.2.1", 10000, "inside"),
+            state: "bypass".to_owned(),
+            inspection: "bypass".to_owned(),
+            rule: "vpn".to_owned(),
+            application: None,
+            flags: "Ub".to_owned(),
+            packets: Both::default(),
+            bytes: Both::default(),
+            rates: Rate::default(),
+            age_seconds: 0.0,
+            idle_seconds: 0.0,
+            expires_in_seconds: 0.0,
+            quality: Quality::default(),
+        }
+    }
+
+    fn matches(conditions: &[&str]) -> bool {
+        Filter::parse(conditions).expect("legal").matches(&flow())
+    }
+
+    #[test]
+    fn conditions_are_anded_and_either_end_counts() {
+        for condition in [
+            "zone=inside",
+            "zone=outside",
+            "address=10.0.0.0/8",
+            "address=192.0.2.1",
+            "address=0.0.0.0/0",
+            "port=10000",
+            "protocol=6",
+            "flags=b",
+        ] {
+            assert!(matches(&[condition]), "{condition} should match");
+        }
+        for condition in ["zone=dmz", "address=11.0.0.0/8", "address=::/0", "port=1", "protocol=udp", "state=established", "flags=bi"] {
+            assert!(!matches(&[condition]), "{condition} should not match");
+        }
+        assert!(matches(&["zone=inside", "rule=vpn"]));
+        assert!(!matches(&["zone=inside", "rule=other"]));
+        assert!(matches(&[]));
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_a_hint() {
+        for text in
+            ["", "tcp", "port=", "port=x", "port=65536", "address=10.0.0.0/33", "address=::/129", "state=open", "zoen=a", "protocol=999"]
+        {
+            let failure = Filter::parse(&[text]).expect_err(text);
+            assert!(failure.hint.is_some(), "{text}: no hint");
+            assert_eq!(failure.kind.exit_code(), 2);
+        }
+        let typo = Filter::parse(&["zoen=a"]).expect_err("a typo");
+        assert_eq!(typo.hint.as_deref(), Some("did you mean `zone`?"));
+    }
+}

@@ -1,0 +1,49 @@
+//! What `weir` prints for people: tables, and JSON for programs.
+
+mod bypass;
+mod counters;
+mod flows;
+mod number;
+mod policy;
+mod status;
+
+use std::io::{self, Write as _};
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+pub use bypass::bypass;
+pub use counters::counters;
+pub use flows::flows;
+pub use policy::policy;
+pub use status::status;
+
+/// Prints JSON, indented.
+pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    line(&serde_json::to_string_pretty(value)?)
+}
+
+/// Prints one line.
+pub fn line(text: &str) -> anyhow::Result<()> {
+    Ok(writeln!(io::stdout().lock(), "{text}")?)
+}
+
+/// A table without lines: columns two blanks apart, so that `awk` and people read it alike. Columns in `right` hold numbers.
+fn table(header: &[&str], right: &[usize]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().copied());
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if right.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+/// Prints a table without blanks at the ends of lines.
+fn print(table: &Table) -> anyhow::Result<()> {
+    let text = table.to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    line(&lines.join("\n"))
+}

@@ -1,0 +1,24 @@
+use super::{line, print, table};
+use crate::api::PolicyInForce;
+
+/// `weir policy show`: the policy in its canonical form, then what its rules have done.
+pub fn policy(policy: &PolicyInForce) -> anyhow::Result<()> {
+    line(&format!("# {}, generation {}\n", policy.path, policy.generation))?;
+    line(policy.text.trim_end())?;
+    line("")?;
+    let mut rows = table(&["# RULE", "HITS", "FLOWS", "PLACE"], &[1, 2]);
+    for rule in &policy.rules {
+        let note = match (rule.enabled, rule.expired) {
+            (false, _) => " (disabled)",
+            (true, true) => " (expired)",
+            (true, false) => "",
+        };
+        rows.add_row([
+            format!("# {}{note}", rule.name),
+            rule.hits.to_string(),
+            rule.flows.to_string(),
+            format!("{}:{}", rule.file, rule.line),
+        ]);
+    }
+    print(&rows)
+}

@@ -1,0 +1,167 @@
+//! The verbs that talk to the daemon.
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use crate::lab::{POLICY, eventually, in_lab};
+
+#[test]
+fn interfaces_come_and_go_while_it_runs() {
+    in_lab(|lab| {
+        let status = lab.start(&["--interface", "outside=box0"]);
+        let generation = status["policy"]["generation"].as_u64();
+        let attached = lab.json(&["attach", "spare", "--zone", "lab", "--mode", "generic"]);
+        assert_eq!((&attached["zone"], &attached["mode"]), (&"lab".into(), &"generic".into()), "{attached}");
+        let status = lab.json(&["status"]);
+        assert_eq!((status["ready"].as_bool(), status["interfaces"].as_array().map(Vec::len)), (Some(true), Some(2)), "{status}");
+        assert!(status["policy"]["generation"].as_u64() > generation, "the new zone is in the tables: {status}");
+        lab.weir(&["attach", "spare", "--zone", "lab"]).refused_with(1, &["already attached"]);
+        lab.weir(&["attach", "absent", "--zone", "lab"]).refused_with(1, &["no interface `absent`"]);
+        lab.weir(&["attach", "spare-peer", "--zone", "Lab"]).refused_with(2, &["no zone name"]);
+        assert_eq!(lab.weir(&["detach", "spare"]).code, Some(0));
+        assert_eq!(lab.xdp("spare"), None);
+        lab.weir(&["detach", "spare"]).refused_with(1, &["not attached"]);
+        assert_eq!(lab.json(&["status"])["ready"], true);
+    });
+}
+
+#[test]
+fn bypass_edits_keep_comments_and_are_undone_when_refused() {
+    in_lab(|lab| {
+        lab.start(&["--interface", "outside=box0"]);
+        fs::set_permissions(lab.policies().join("10-base.toml"), fs::Permissions::from_mode(0o640)).expect("permissions");
+        let add = ["bypass", "add", "vpn", "--from", "outside", "--to", "self", "--service", "tcp/10000"];
+        let added = lab.json(&[&add[..], &["--because", "for now", "--expires", "2099-01-31", "--before", "in"]].concat());
+        let edited = lab.read("10-base.toml").expect("the file");
+        assert!(added["file"].as_str().is_some_and(|file| file.ends_with("10-base.toml")), "{added}");
+        assert!(edited.ends_with(POLICY) && edited.len() > POLICY.len(), "{edited}");
+        let mode = fs::metadata(lab.policies().join("10-base.toml")).expect("the file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+
+        let listed = lab.json(&["bypass", "list"]);
+        assert_eq!(
+            (&listed[0]["name"], &listed[0]["because"], &listed[0]["flows"]),
+            (&"vpn".into(), &"for now".into(), &0.into()),
+            "{listed}"
+        );
+
+        // Refused: the name is taken, the selector is nonsense, the file is elsewhere, the rule is no bypass rule.
+        lab.weir(&[&add[..], &["--before", "in"]].concat()).refused_with(1, &["already has a rule \"vpn\""]);
+        lab.weir(&[&add[..], &[]].concat()).refused_with(2, &["vpn"]);
+        lab.weir(&["bypass", "add", "x", "--from", "outside 300.1.1.1", "--to", "self", "--service", "tcp/1"])
+            .refused_with(2, &["300.1.1.1"]);
+        lab.weir(&["bypass", "add", "x", "--from", "any", "--to", "self", "--service", "tcp/1", "--file", "../x.toml"])
+            .refused_with(2, &["no name for a policy file"]);
+        lab.weir(&["bypass", "add", "x", "--from", "any", "--to", "self", "--service", "tcp/1", "--expires", "soon"])
+            .refused_with(2, &["soon"]);
+        lab.weir(&["bypass", "remove", "in"]).refused_with(1, &["no bypass rule"]);
+        lab.weir(&["bypass", "remove", "absent"]).refused_with(1, &["no rule `absent`"]);
+        assert_eq!(lab.read("10-base.toml").expect("the file"), edited);
+        assert!(lab.read("00-bypass.toml").is_err(), "no file was left behind");
+
+        lab.json(&["bypass", "remove", "vpn"]);
+        assert_eq!(lab.read("10-base.toml").expect("the file"), POLICY);
+        assert_eq!(lab.json(&["bypass", "list"]), serde_json::json!([]));
+        let added = lab.json(&add);
+        assert!(added["file"].as_str().is_some_and(|file| file.ends_with("00-bypass.toml")), "{added}");
+        assert!(lab.read("00-bypass.toml").is_ok_and(|text| text.starts_with("# ")));
+    });
+}
+
+#[test]
+fn flows_are_filtered_and_killed() {
+    in_lab(|lab| {
+        lab.start(&["--interface", "outside=box0"]);
+        let _connection = lab.connect();
+        assert!(lab.datagram_arrives(7000));
+        let count = |words: &[&str]| lab.json(&[&["flows"], words].concat()).as_array().map(Vec::len);
+        assert_eq!(count(&[]), Some(2));
+        assert_eq!(count(&["protocol=tcp", "zone=outside"]), Some(1));
+        assert_eq!(count(&["protocol=udp", "flags=i"]), Some(1));
+        assert_eq!(count(&["address=10.9.0.0/24", "zone=self"]), Some(2));
+        assert_eq!(count(&["address=10.8.0.0/24"]), Some(0));
+        assert_eq!(count(&["--limit", "1"]), Some(1));
+        lab.weir(&["flows", "zoen=outside"]).refused_with(2, &["did you mean `zone`"]);
+        lab.weir(&["flows", "kill"]).refused_with(2, &[]);
+        assert_eq!(lab.json(&["flows", "kill", "protocol=tcp"])["killed"], 1);
+        assert_eq!(count(&["protocol=tcp"]), Some(0));
+        assert_eq!(lab.json(&["flows", "kill", "--all"])["killed"], 1);
+        assert_eq!(count(&[]), Some(0));
+    });
+}
+
+#[test]
+fn counters_tell_what_was_dropped_and_why() {
+    in_lab(|lab| {
+        lab.start(&["--interface", "outside=box0"]);
+        assert!(!lab.datagram_arrives(7999));
+        let counters = lab.json(&["counters"]);
+        assert_eq!(counters["drops"], serde_json::json!({ "acl-drop": 1 }), "{counters}");
+        assert_eq!(counters["interfaces"][0]["name"], "box0");
+        assert_eq!(counters["interfaces"][0]["dropped"], 1);
+        assert_eq!(counters["tables"]["established"]["capacity"], 1024);
+        assert!(lab.json(&["counters", "--all"])["drops"].as_object().is_some_and(|drops| drops.len() > 30));
+        let table = lab.weir(&["counters"]);
+        assert!(table.out.contains("no rule matches"), "the table explains: {}", table.out);
+    });
+}
+
+#[test]
+fn a_policy_is_applied_reloaded_and_shown() {
+    in_lab(|lab| {
+        lab.start(&["--interface", "outside=box0"]);
+        let (_client, _server) = lab.connect();
+        let open = POLICY.replace("udp/7000", "udp/7999");
+        lab.write("10-base.toml", &open);
+        lab.signal(rustix::process::Signal::HUP);
+        eventually("the reload", || (lab.json(&["status"])["policy"]["generation"] == 2).then_some(()));
+        assert!(lab.datagram_arrives(7999) && !lab.datagram_arrives(7000));
+        let shown = lab.json(&["policy", "show"]);
+        assert_eq!((&shown["rules"][0]["name"], &shown["rules"][0]["line"]), (&"in".into(), &3.into()), "{shown}");
+        assert_eq!(shown["rules"][0]["hits"], 2, "the number is the rule's, through reloads: {shown}");
+        let text = lab.weir(&["policy", "show"]).out;
+        assert!(text.contains("udp/7999") && text.contains("Everything else is dropped"), "{text}");
+        let path = lab.write("only-this", POLICY);
+        let applied = lab.json(&["policy", "apply", path.to_str().expect("UTF-8")]);
+        assert_eq!((&applied["generation"], &applied["rules"]), (&3.into(), &2.into()), "{applied}");
+        assert!(lab.datagram_arrives(7000) && !lab.datagram_arrives(7999));
+    });
+}
+
+#[test]
+fn a_rule_that_expires_stops_its_flows() {
+    in_lab(|lab| {
+        lab.start(&["--interface", "outside=box0"]);
+        let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
+        let path =
+            lab.write("10-base.toml", &POLICY.replacen("action = \"allow\"", &format!("expires = {soon:.0}\naction = \"allow\""), 1));
+        lab.json(&["policy", "apply", path.to_str().expect("UTF-8")]);
+        assert!(lab.datagram_arrives(7000));
+        eventually("the rule expires", || lab.log().contains("expired: rule in").then_some(()));
+        assert!(!lab.datagram_arrives(7000));
+        assert_eq!(lab.json(&["policy", "show"])["rules"][0]["expired"], true);
+    });
+}
+
+#[test]
+fn waiting_for_a_daemon_that_never_comes_ends() {
+    in_lab(|lab| {
+        lab.weir(&["status", "--wait", "1"]).refused_with(1, &["not ready after 1 s", "no weir daemon"]);
+        lab.weir(&["flows"]).refused_with(1, &["no weir daemon", "weir run"]);
+        lab.weir(&["flows", "port=x"]).refused_with(2, &["a port is a number"]);
+        let path = lab.policies();
+        assert_eq!(lab.weir(&["policy", "check", path.to_str().expect("UTF-8")]).code, Some(0), "needs no daemon");
+        lab.weir(&["policy", "check", path.to_str().expect("UTF-8"), "--zones", "inside"]).refused_with(2, &["no interface is in zone"]);
+    });
+}
+
+#[test]
+fn expired_flows_give_their_memory_back() {
+    in_lab(|lab| {
+        lab.write("10-base.toml", &POLICY.replacen("action = \"allow\"", "timeouts = { udp-single = \"1s\" }\naction = \"allow\"", 1));
+        lab.start(&["--interface", "outside=box0"]);
+        assert!(lab.datagram_arrives(7000));
+        let entries = |counters: &serde_json::Value| counters["tables"]["embryonic"]["entries"].as_u64();
+        let counters = eventually("the sweep", || Some(lab.json(&["counters"])).filter(|counters| entries(counters) == Some(0)));
+        assert_eq!((&counters["flows_created"], &counters["flows_expired"]), (&1.into(), &1.into()), "{counters}");
+    });
+}
