@@ -1,6 +1,7 @@
 //! The table of cases in the kernel: the same scripts and expectations as on the host, against the real object.
 
 mod kernel;
+mod root;
 
 use firewall_common::{
     config::config_flags,
@@ -26,7 +27,7 @@ const ROOM: u32 = 4096;
 
 #[test]
 fn every_case_under_every_level() {
-    if !kernel::available() {
+    if !root::available() {
         return;
     }
     let mut subject = Kernel::load(ROOM, ROOM);
@@ -104,7 +105,7 @@ fn full_table(subject: &mut impl Subject, pass: bool) {
 fn established_table_full() {
     for pass in [false, true] {
         full_table(&mut World::with_room(4096, 16), pass);
-        if kernel::available() {
+        if root::available() {
             full_table(&mut Kernel::load(4096, 16), pass);
         }
     }
@@ -124,7 +125,7 @@ fn flood(subject: &mut impl Subject) {
 #[test]
 fn syn_flood_spares_established_flows() {
     flood(&mut World::with_room(1024, 16));
-    if kernel::available() {
+    if root::available() {
         flood(&mut Kernel::load(1024, 16));
     }
 }

@@ -1,7 +1,7 @@
 //! The real object in the kernel as a [`Subject`]: its maps filled, its programs run on single packets by `BPF_PROG_TEST_RUN`. Nothing is
 //! attached and nothing is pinned.
 
-use std::{borrow::BorrowMut, env, hash::Hash};
+use std::{borrow::BorrowMut, hash::Hash};
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun, TestRunOptions,
@@ -49,16 +49,6 @@ pub struct Kernel {
     seen: Counters,
     interface: Interface,
     settings: Config,
-}
-
-/// True when the kernel can be tested. Not being root is a failure unless the environment says that it is meant.
-pub fn available() -> bool {
-    if rustix::process::geteuid().is_root() {
-        return true;
-    }
-    assert!(env::var_os("WEIR_TEST_NO_ROOT").is_some(), "these tests need root; set WEIR_TEST_NO_ROOT to go without them");
-    println!("skipped: not root");
-    false
 }
 
 fn typed<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> T {
@@ -111,7 +101,7 @@ impl Kernel {
             let program: &Xdp = self.program(program::INGRESS);
             (program.test_run(options), XDP_PASS, XDP_DROP)
         };
-        let result = result.expect("the packet can be run");
+        let result = result.unwrap_or_else(|error| panic!("{} bytes cannot be run: {error}", frame.len()));
         let length = result.data_size_out as usize;
         assert_eq!(&out[..length], frame, "the packet was changed");
         match result.return_value {
