@@ -1,6 +1,7 @@
 //! Plays a script against a firewall: the pipeline on the host or the object in the kernel, whichever stands behind [`Subject`].
 
 use crate::{
+    counter::Counters,
     env::Arrival,
     flow::{Flow, FlowKey, Inspection, Peer, flow_flags},
     parse::{self, Descriptor},
@@ -30,6 +31,13 @@ pub trait Subject {
     fn advance(&mut self, by: Nanos);
     /// Forgets every flow and fragment.
     fn clear(&mut self);
+    /// Sets the bits of [`crate::config::config_flags`].
+    fn set_flags(&mut self, flags: u32);
+    /// Every flow, and whether it is established.
+    fn flows(&mut self) -> Vec<(FlowKey, Flow, bool)>;
+    /// Lets time pass for one flow only.
+    fn age(&mut self, key: &FlowKey, by: Nanos);
+    fn counters(&mut self) -> Counters;
 }
 
 impl Subject for World {
@@ -51,6 +59,22 @@ impl Subject for World {
 
     fn clear(&mut self) {
         Self::clear(self);
+    }
+
+    fn set_flags(&mut self, flags: u32) {
+        self.configure(|config| config.flags = flags);
+    }
+
+    fn flows(&mut self) -> Vec<(FlowKey, Flow, bool)> {
+        Self::flows(self)
+    }
+
+    fn age(&mut self, key: &FlowKey, by: Nanos) {
+        Self::age(self, key, by);
+    }
+
+    fn counters(&mut self) -> Counters {
+        Self::counters(self)
     }
 }
 

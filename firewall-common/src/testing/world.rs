@@ -201,6 +201,15 @@ impl World {
         [of(&self.established, true), of(&self.embryonic, false)].concat()
     }
 
+    /// Makes a flow older.
+    pub fn age(&self, key: &FlowKey, by: Nanos) {
+        for table in [&self.established, &self.embryonic] {
+            if let Some((record, _)) = table.borrow().entries.get(key) {
+                change(record, |flow| flow.last_seen = flow.last_seen.saturating_sub(by.0));
+            }
+        }
+    }
+
     /// Forgets every flow and fragment.
     pub fn clear(&self) {
         self.established.borrow_mut().entries.clear();

@@ -1,0 +1,219 @@
+//! The pipeline on the host and the object in the kernel judge one stream of packets: every verdict, every reason and in the end every
+//! record must be the same.
+//!
+//! `WEIR_SEED` gives another stream.
+
+mod kernel;
+mod root;
+
+use std::{collections::BTreeMap, env, time::Instant};
+
+use firewall_common::{
+    config::config_flags,
+    env::Env as _,
+    flow::{Flow, FlowKey, Inspection},
+    rule::{Action, Timeouts},
+    testing::{
+        builder::hex,
+        play::Subject,
+        stream::{Replies, Stream},
+        tables::Tables,
+        world::World,
+    },
+    time::Nanos,
+    verdict::Verdict,
+};
+use firewall_user::policy::{self, Clock, Numbers, Source};
+use kernel::Kernel;
+
+const PACKETS: usize = 60_000;
+const ROOM: u32 = 65_536;
+/// Packets between two changes of policy, and between two leaps of time.
+const POLICY_EVERY: usize = 3_000;
+const LEAP_EVERY: usize = 700;
+const DEFAULT_SEED: u64 = 0x0077_6569_7200_0001;
+
+fn seed() -> u64 {
+    env::var("WEIR_SEED").map_or(DEFAULT_SEED, |text| text.parse().expect("WEIR_SEED is a number"))
+}
+
+/// A policy of several rules, as weir lowers it.
+const RULES: &str = r#"
+[[rule]]
+name = "no-other"
+from = "outside 203.0.113.0/24"
+to = "self"
+service = "tcp/22"
+action = "drop"
+
+[[rule]]
+name = "vpn"
+from = "outside"
+service = "tcp/10000"
+action = "allow"
+inspection = "bypass"
+one-sided-flows = 20
+
+[[rule]]
+name = "web"
+from = "outside 198.51.100.0/24, 2001:db8::/32"
+to = "self"
+service = "tcp/443, tcp/8080"
+action = "allow"
+
+[[rule]]
+name = "shell"
+from = "outside"
+service = "tcp/22, udp"
+action = "allow"
+inspection = "tolerant"
+
+[[rule]]
+name = "pings"
+from = "any"
+service = "icmp/echo-request, icmpv6/128"
+action = "allow"
+
+[[rule]]
+name = "sctp"
+service = "sctp, protocol/89"
+action = "reject"
+"#;
+
+struct Numbering;
+
+impl Numbers for Numbering {
+    fn zone(&mut self, name: &str) -> Option<u8> {
+        (name == "outside").then_some(1)
+    }
+
+    fn rule(&mut self, name: &str) -> Option<u16> {
+        ["no-other", "vpn", "web", "shell", "pings", "sctp"].iter().position(|known| *known == name).map(|place| place as u16 + 1)
+    }
+}
+
+fn lowered() -> Tables {
+    let source = Source { path: "differential.toml".into(), text: RULES.to_owned() };
+    let (policy, _) = policy::load_sources(vec![source], None).unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
+    let clock = Clock { monotonic_ns: 0, realtime: jiff::Timestamp::UNIX_EPOCH };
+    let lowered = policy::lower(&policy, &mut Numbering, &clock).expect("there are numbers");
+    Tables { entries: lowered.entries, bitmaps: lowered.bitmaps, addresses: lowered.addresses, services: lowered.services }
+}
+
+/// Timeouts the test does not run into by itself, so that only leaps of time make flows expire: on both sides the same ones. They are short
+/// enough to be leapt over on a machine that was booted a few minutes ago.
+fn unhurried(tables: Tables) -> Tables {
+    let unit = 60_000;
+    let timeouts = Timeouts {
+        embryonic: unit,
+        established: 4 * unit,
+        half_closed: 2 * unit,
+        transitory: 2 * unit,
+        time_wait: unit,
+        closed: unit,
+        udp_single: unit,
+        udp_stream: 2 * unit,
+        icmp: unit,
+        other: unit,
+        bypass: 2 * unit,
+        bypass_closing: unit,
+    };
+    tables.with_timeouts(timeouts)
+}
+
+fn policies() -> Vec<Tables> {
+    let everything = |inspection| Tables::everything(Action::Allow, inspection);
+    [
+        everything(Inspection::Strict),
+        lowered(),
+        everything(Inspection::Bypass),
+        everything(Inspection::Tolerant),
+        lowered(),
+        Tables::from_zone_1(Inspection::Strict),
+    ]
+    .map(unhurried)
+    .into()
+}
+
+/// A record without what the two clocks make different.
+fn timeless(flow: Flow) -> Flow {
+    Flow { last_seen: 0, created: 0, handshake_micros: 0, ..flow }
+}
+
+fn records(subject: &mut impl Subject) -> BTreeMap<Vec<u8>, (FlowKey, Flow, bool)> {
+    use zerocopy::IntoBytes as _;
+    subject.flows().into_iter().map(|(key, flow, established)| (key.as_bytes().to_vec(), (key, timeless(flow), established))).collect()
+}
+
+fn compare_records(host: &mut World, kernel: &mut Kernel) -> usize {
+    let (on_host, in_kernel) = (records(host), records(kernel));
+    for (key, record) in &on_host {
+        assert_eq!(Some(record), in_kernel.get(key), "the host's record on the left");
+    }
+    assert_eq!(on_host.len(), in_kernel.len(), "the kernel has records the host has not");
+    on_host.len()
+}
+
+fn differ(replies: Replies, seed: u64) {
+    if !root::available() {
+        return;
+    }
+    let mut host = World::with_room(ROOM as usize, ROOM as usize);
+    let mut kernel = Kernel::load(ROOM, ROOM);
+    host.set_flags(config_flags::TABLE_FULL_PASS);
+    kernel.set_flags(config_flags::TABLE_FULL_PASS);
+    let mut random = fastrand::Rng::with_seed(seed);
+    let policies = policies();
+    let mut verdicts: BTreeMap<String, usize> = BTreeMap::new();
+    let start = Instant::now();
+    let beginning = host.now();
+    for (number, (frame, arrival)) in Stream::new(seed, replies).take(PACKETS).enumerate() {
+        if number % POLICY_EVERY == 0 {
+            let tables = &policies[(number / POLICY_EVERY) % policies.len()];
+            host.load(tables);
+            kernel.load(tables);
+        }
+        if number % LEAP_EVERY == LEAP_EVERY - 1 {
+            leap(&mut host, &mut kernel, &mut random);
+        }
+        // The kernel's clock goes on meanwhile.
+        host.set_clock(beginning.plus(Nanos(u64::try_from(start.elapsed().as_nanos()).expect("a short test"))));
+        let (on_host, in_kernel): (Verdict, Verdict) = (host.judge(&frame, arrival), kernel.judge(&frame, arrival));
+        assert_eq!(on_host, in_kernel, "host and kernel differ over packet {number} of seed {seed} by {arrival:?}: {}", hex(&frame));
+        *verdicts.entry(format!("{on_host:?}")).or_default() += 1;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let flows = compare_records(&mut host, &mut kernel);
+    let mut counted = kernel.counters();
+    counted.reserved = host.counters().reserved;
+    assert_eq!(host.counters(), counted);
+    println!("seed {seed}, {replies:?}: {PACKETS} packets, {flows} flows compared, {:.0} packets/s", PACKETS as f64 / seconds);
+    verdicts.iter().for_each(|(verdict, count)| println!("  {verdict}: {count}"));
+    // A stream that meets few of the reasons compares little.
+    assert!(verdicts.len() >= 25, "only {} different verdicts", verdicts.len());
+}
+
+/// Makes a few flows older, by times around the timeouts.
+fn leap(host: &mut World, kernel: &mut Kernel, random: &mut fastrand::Rng) {
+    use zerocopy::IntoBytes as _;
+    let mut flows = Subject::flows(host);
+    flows.sort_by_key(|(key, _, _)| key.as_bytes().to_vec());
+    for (key, flow, _) in flows {
+        if random.u8(..16) == 0 {
+            // Never near the end of a flow's time: the clocks differ by milliseconds.
+            let by = Nanos::from_millis(if random.bool() { flow.timeout / 25 * 7 } else { flow.timeout * 2 });
+            Subject::age(host, &key, by);
+            kernel.age(&key, by);
+        }
+    }
+}
+
+#[test]
+fn host_and_kernel_agree_with_replies_from_the_box() {
+    differ(Replies::Egress, seed());
+}
+
+#[test]
+fn host_and_kernel_agree_with_replies_by_an_interface() {
+    differ(Replies::Ingress, seed().wrapping_add(1));
+}

@@ -1,0 +1,279 @@
+//! The real object in the kernel as a [`Subject`]: its maps filled, its programs run on single packets by `BPF_PROG_TEST_RUN`. Nothing is
+//! attached and nothing is pinned.
+
+use std::{borrow::BorrowMut, hash::Hash};
+
+use aya::{
+    Ebpf, EbpfLoader, Pod, TestRun, TestRunOptions,
+    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie::Key},
+    programs::{Program, SchedClassifier, Xdp},
+};
+use firewall_common::{
+    abi::{map, program},
+    config::{Config, FULL_SCALE, Interface},
+    counter::Counters,
+    env::Arrival,
+    flow::{Flow, FlowKey, LAYOUT_VERSION},
+    fragment::{Fragment, FragmentKey},
+    reason::Reason,
+    rule::{AddressPrefix, Bitmap, MAX_ENTRIES, Rule, ServicePrefix},
+    testing::{play::Subject, tables::Tables},
+    time::Nanos,
+    verdict::Verdict,
+};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-dataplane"));
+
+/// The interface TEST_RUN says a packet came by: the loopback device.
+const LOOPBACK: u32 = 1;
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const TC_ACT_UNSPEC: u32 = u32::MAX;
+const TC_ACT_SHOT: u32 = 2;
+/// `bpf_map_update_elem`: the key must be there.
+const BPF_EXIST: u64 = 2;
+
+/// The dataplane and everything it reads.
+pub struct Kernel {
+    ebpf: Ebpf,
+    config: Array<MapData, Config>,
+    interfaces: Array<MapData, Interface>,
+    rules: Array<MapData, Rule>,
+    bitmaps: Array<MapData, Bitmap>,
+    addresses: LpmTrie<MapData, AddressPrefix, u32>,
+    services: LpmTrie<MapData, ServicePrefix, u32>,
+    established: HashMap<MapData, FlowKey, Flow>,
+    embryonic: HashMap<MapData, FlowKey, Flow>,
+    fragments: HashMap<MapData, FragmentKey, Fragment>,
+    counters: PerCpuArray<MapData, Counters>,
+    seen: Counters,
+    interface: Interface,
+    settings: Config,
+}
+
+fn typed<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> T {
+    let map = ebpf.take_map(name).unwrap_or_else(|| panic!("the object has no map {name}"));
+    T::try_from(map).unwrap_or_else(|error| panic!("map {name}: {error}"))
+}
+
+impl Kernel {
+    /// Loads the object with room for so many flows.
+    pub fn load(embryonic: u32, established: u32) -> Self {
+        let mut loader = EbpfLoader::new();
+        loader.map_max_entries(map::ESTABLISHED, established).map_max_entries(map::EMBRYONIC, embryonic);
+        let mut ebpf = loader.load(OBJECT).expect("the object loads");
+        for name in [program::INGRESS, program::EGRESS] {
+            match ebpf.program_mut(name) {
+                Some(Program::Xdp(program)) => program.load(),
+                Some(Program::SchedClassifier(program)) => program.load(),
+                _ => panic!("the object has no program {name}"),
+            }
+            .unwrap_or_else(|error| panic!("program {name}: {error:?}"));
+        }
+        let settings = Config { layout: LAYOUT_VERSION, timeout_scale: FULL_SCALE, reject_rate: u32::MAX, ..Config::default() };
+        Self {
+            config: typed(&mut ebpf, map::CONFIG),
+            interfaces: typed(&mut ebpf, map::INTERFACES),
+            rules: typed(&mut ebpf, map::RULES),
+            bitmaps: typed(&mut ebpf, map::BITMAPS),
+            addresses: typed(&mut ebpf, map::ADDRESSES),
+            services: typed(&mut ebpf, map::SERVICES),
+            established: typed(&mut ebpf, map::ESTABLISHED),
+            embryonic: typed(&mut ebpf, map::EMBRYONIC),
+            fragments: typed(&mut ebpf, map::FRAGMENTS),
+            counters: typed(&mut ebpf, map::COUNTERS),
+            ebpf,
+            seen: Counters::default(),
+            interface: Interface::default(),
+            settings,
+        }
+    }
+
+    fn run(&self, frame: &[u8], egress: bool) -> bool {
+        let mut out = vec![0; frame.len() + 256];
+        let mut options = TestRunOptions::new();
+        options.data_in = Some(frame);
+        options.data_out = Some(&mut out);
+        let (result, pass, drop) = if egress {
+            let program: &SchedClassifier = self.program(program::EGRESS);
+            (program.test_run(options), TC_ACT_UNSPEC, TC_ACT_SHOT)
+        } else {
+            let program: &Xdp = self.program(program::INGRESS);
+            (program.test_run(options), XDP_PASS, XDP_DROP)
+        };
+        let result = result.unwrap_or_else(|error| panic!("{} bytes cannot be run: {error}", frame.len()));
+        let length = result.data_size_out as usize;
+        assert_eq!(&out[..length], frame, "the packet was changed");
+        match result.return_value {
+            value if value == pass => true,
+            value if value == drop => false,
+            value => panic!("the program returned {value}"),
+        }
+    }
+
+    fn program<'a, P>(&'a self, name: &str) -> &'a P
+    where
+        &'a P: TryFrom<&'a Program>,
+    {
+        let program = self.ebpf.program(name).expect("loaded above");
+        program.try_into().unwrap_or_else(|_| panic!("program {name} is of another kind"))
+    }
+
+    /// What the counters say of the packet just run: one of them, once.
+    fn counted(&mut self) -> Verdict {
+        let now = self.counters();
+        let before = std::mem::replace(&mut self.seen, now);
+        let mut verdicts = Vec::new();
+        let mut note = |count: u64, verdict| (0..count).for_each(|_| verdicts.push(verdict));
+        note(now.passed - before.passed, Verdict::Learn);
+        note(now.passed_without_learning - before.passed_without_learning, Verdict::NoLearn);
+        note(now.link_passed - before.link_passed, Verdict::NoLearn);
+        let answered = now.answered - before.answered;
+        for reason in Reason::ALL {
+            let drops = now.drops[reason.index()] - before.drops[reason.index()];
+            let verdict = if *reason == Reason::Reject && answered == 1 { Verdict::Answer } else { Verdict::Drop(*reason) };
+            note(drops, verdict);
+        }
+        match verdicts[..] {
+            [verdict] => verdict,
+            _ => panic!("one packet was counted as {verdicts:?}"),
+        }
+    }
+
+    fn configure(&mut self) {
+        self.config.set(0, self.settings, 0).expect("the settings can be written");
+    }
+}
+
+fn add(sum: &mut Counters, part: &Counters) {
+    sum.drops.iter_mut().zip(part.drops).for_each(|(sum, part)| *sum += part);
+    sum.passed += part.passed;
+    sum.passed_without_learning += part.passed_without_learning;
+    sum.link_passed += part.link_passed;
+    sum.answered += part.answered;
+    sum.flows_created += part.flows_created;
+    sum.flows_established += part.flows_established;
+}
+
+fn older(flow: &mut Flow, by: Nanos) {
+    // A machine may not have been up for so long; then the flow's time is made shorter instead.
+    let missing = by.0.saturating_sub(flow.last_seen) / Nanos::MILLISECOND;
+    flow.timeout = flow.timeout.saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX));
+    flow.last_seen = flow.last_seen.saturating_sub(by.0);
+    flow.created = flow.created.saturating_sub(by.0);
+}
+
+fn entries<K: Pod, V: Pod>(table: &HashMap<MapData, K, V>) -> Vec<(K, V)> {
+    table.iter().map(|entry| entry.expect("nothing changes the table meanwhile")).collect()
+}
+
+fn empty<K: Pod, V: Pod>(table: &mut HashMap<MapData, K, V>) {
+    for (key, _) in entries(table) {
+        table.remove(&key).expect("the entry was there");
+    }
+}
+
+fn refill<K: Pod + Copy + Eq + Hash, T: BorrowMut<MapData>>(
+    trie: &mut LpmTrie<T, K, u32>,
+    slot: impl Fn(&K) -> bool,
+    wanted: &[(u32, K, u32)],
+) {
+    let old: Vec<_> = trie.keys().map(|key| key.expect("nothing changes the trie meanwhile")).filter(|key| slot(&key.data())).collect();
+    for key in old {
+        trie.remove(&key).expect("the prefix was there");
+    }
+    for (bits, data, class) in wanted {
+        trie.insert(&Key::new(*bits, *data), *class, 0).expect("the trie has room");
+    }
+}
+
+impl Subject for Kernel {
+    fn load(&mut self, tables: &Tables) {
+        let generation = self.settings.generation + 1;
+        let slot = Config::slot(generation);
+        let number = slot as u8;
+        for (entry, rule) in (0..).zip(&tables.entries) {
+            self.rules.set(slot * MAX_ENTRIES as u32 + entry, rule, 0).expect("the rule can be written");
+        }
+        for (dimension, class, bitmap) in &tables.bitmaps {
+            self.bitmaps.set(dimension.bitmap_index(slot, *class), bitmap, 0).expect("the bitmap can be written");
+        }
+        let addresses: Vec<_> = tables
+            .addresses
+            .iter()
+            .map(|(side, address, bits, class)| {
+                let prefix = AddressPrefix { slot: number, dimension: *side as u8, address: address.octets() };
+                (AddressPrefix::FIXED_BITS + u32::from(*bits), prefix, *class)
+            })
+            .collect();
+        refill(&mut self.addresses, |prefix| prefix.slot == number, &addresses);
+        let services: Vec<_> = tables
+            .services
+            .iter()
+            .map(|(protocol, port, bits, class)| {
+                (ServicePrefix::FIXED_BITS + u32::from(*bits), ServicePrefix { slot: number, protocol: *protocol, port: *port }, *class)
+            })
+            .collect();
+        refill(&mut self.services, |prefix| prefix.slot == number, &services);
+        self.settings.generation = generation;
+        self.configure();
+    }
+
+    fn judge(&mut self, frame: &[u8], arrival: Arrival) -> Verdict {
+        let interface = Interface { zone: arrival.zone, place: arrival.place, reserved: [0; 2] };
+        if interface != self.interface {
+            self.interfaces.set(LOOPBACK, interface, 0).expect("the interface can be written");
+            self.interface = interface;
+        }
+        let passed = self.run(frame, arrival.egress);
+        let verdict = self.counted();
+        assert_eq!(passed, verdict.passes(), "the program's return value and its counters disagree");
+        verdict
+    }
+
+    fn flow(&mut self, key: &FlowKey) -> Option<(Flow, bool)> {
+        let established = self.established.get(key, 0).ok().map(|flow| (flow, true));
+        established.or_else(|| self.embryonic.get(key, 0).ok().map(|flow| (flow, false)))
+    }
+
+    fn advance(&mut self, by: Nanos) {
+        for (key, _, _) in self.flows() {
+            self.age(&key, by);
+        }
+        for (key, mut fragment) in entries(&self.fragments) {
+            fragment.since = fragment.since.saturating_sub(by.0);
+            self.fragments.insert(key, fragment, BPF_EXIST).expect("the fragment was there");
+        }
+    }
+
+    fn clear(&mut self) {
+        empty(&mut self.established);
+        empty(&mut self.embryonic);
+        empty(&mut self.fragments);
+    }
+
+    fn set_flags(&mut self, flags: u32) {
+        self.settings.flags = flags;
+        self.configure();
+    }
+
+    fn flows(&mut self) -> Vec<(FlowKey, Flow, bool)> {
+        let of = |table, established| entries(table).into_iter().map(move |(key, flow)| (key, flow, established));
+        of(&self.established, true).chain(of(&self.embryonic, false)).collect()
+    }
+
+    fn age(&mut self, key: &FlowKey, by: Nanos) {
+        for table in [&mut self.established, &mut self.embryonic] {
+            if let Ok(mut flow) = table.get(key, 0) {
+                older(&mut flow, by);
+                table.insert(key, flow, BPF_EXIST).expect("the flow was there");
+            }
+        }
+    }
+
+    fn counters(&mut self) -> Counters {
+        let mut sum = Counters::default();
+        self.counters.get(&0, 0).expect("the counters can be read").iter().for_each(|part| add(&mut sum, part));
+        sum
+    }
+}

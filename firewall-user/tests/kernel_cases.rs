@@ -1,0 +1,142 @@
+//! The table of cases in the kernel: the same scripts and expectations as on the host, against the real object.
+
+mod kernel;
+mod root;
+
+use firewall_common::{
+    config::config_flags,
+    flow::{Inspection, NO_SCALE, State},
+    reason::Reason,
+    rule::Action,
+    seq::Seq,
+    testing::{
+        builder::Packet,
+        cases::rows,
+        host::{CLIENT, Family, SERVER},
+        play::{FROM_CLIENT, FROM_SERVER, Subject, play},
+        tables::Tables,
+        world::{Faults, World},
+    },
+    verdict::Verdict,
+    wire::tcp::{Segment, flags},
+};
+use kernel::Kernel;
+
+const SEEDS: u64 = 2;
+const ROOM: u32 = 4096;
+
+#[test]
+fn every_case_under_every_level() {
+    if !root::available() {
+        return;
+    }
+    let mut subject = Kernel::load(ROOM, ROOM);
+    let (mut failures, mut sent) = (Vec::new(), 0);
+    for case in rows().flat_map(|row| row.cases) {
+        for level in [Inspection::Strict, Inspection::Bypass, Inspection::Tolerant] {
+            for family in case.families {
+                for seed in 0..SEEDS {
+                    match play(case, level, *family, seed, &mut subject) {
+                        Ok(packets) => sent += packets,
+                        Err(failure) => failures.push(failure),
+                    }
+                }
+            }
+        }
+    }
+    for row in rows() {
+        if let Some(reason) = row.later {
+            println!("later: {} — {reason}", row.id);
+        }
+    }
+    assert!(failures.is_empty(), "{} plays failed:\n{}", failures.len(), failures.join("\n"));
+    println!("{sent} packets");
+}
+
+/// One segment of a handshake on `port`.
+fn segment(port: u16, from_client: bool, set: u8, seq: u32, ack: u32) -> Vec<u8> {
+    let segment = Segment { seq: Seq(seq), ack: Seq(ack), length: 0, window: 1000, flags: set, scale: NO_SCALE };
+    let (client, server) = ((CLIENT, port), (SERVER, 443));
+    let (from, to) = if from_client { (client, server) } else { (server, client) };
+    Packet::tcp(Family::V4, from, to, &segment).build().bytes
+}
+
+fn handshake(subject: &mut impl Subject, port: u16) -> [Verdict; 3] {
+    [
+        subject.judge(&segment(port, true, flags::SYN, 0, 0), FROM_CLIENT),
+        subject.judge(&segment(port, false, flags::SYN | flags::ACK, 0, 1), FROM_SERVER),
+        subject.judge(&segment(port, true, flags::ACK, 1, 1), FROM_CLIENT),
+    ]
+}
+
+/// More connections than there is room for: counted, and dropped or passed as configured; those that have room live on.
+fn full_table(subject: &mut impl Subject, pass: bool) {
+    const CONNECTIONS: u16 = 40;
+    subject.load(&Tables::everything(Action::Allow, Inspection::Strict));
+    subject.set_flags(if pass { config_flags::TABLE_FULL_PASS } else { 0 });
+    let before = subject.counters();
+    let mut refused = Vec::new();
+    for port in 2000..2000 + CONNECTIONS {
+        match handshake(subject, port) {
+            [Verdict::Learn, Verdict::Learn, Verdict::Learn] if !pass => {}
+            [Verdict::Learn, Verdict::Learn, Verdict::Drop(Reason::FlowTableFull)] if !pass => refused.push(port),
+            [Verdict::Learn, Verdict::Learn, Verdict::Learn] => {}
+            other => panic!("handshake {port}: {other:?}"),
+        }
+    }
+    let established = subject.flows().iter().filter(|(_, _, established)| *established).count();
+    assert_eq!(established, 16, "the table is as full as it can be");
+    let counted = subject.counters().drops[Reason::FlowTableFull.index()] - before.drops[Reason::FlowTableFull.index()];
+    assert_eq!(counted, refused.len() as u64);
+    assert_eq!(refused.len(), if pass { 0 } else { usize::from(CONNECTIONS) - 16 });
+    // What found room is not touched by what did not.
+    assert_eq!(subject.judge(&segment(2000, true, flags::ACK, 1, 1), FROM_CLIENT), Verdict::Learn);
+    if let Some(port) = refused.last() {
+        // The client repeats its last packet; room has been made meanwhile.
+        subject.judge(&segment(2000, false, flags::RST, 1, 0), FROM_SERVER).passes().then_some(()).expect("an exact reset");
+        let (key, flow, _) = subject.flows().into_iter().find(|(_, flow, _)| flow.state == State::Closed as u8).expect("it is closed");
+        subject.age(&key, firewall_common::time::Nanos::from_millis(flow.timeout + 1000));
+        assert_eq!(subject.judge(&segment(2000, true, flags::ACK, 1, 1), FROM_CLIENT), Verdict::Drop(Reason::TcpNotSyn));
+        assert_eq!(subject.judge(&segment(*port, true, flags::ACK, 1, 1), FROM_CLIENT), Verdict::Learn);
+    }
+}
+
+#[test]
+fn established_table_full() {
+    for pass in [false, true] {
+        full_table(&mut World::with_room(4096, 16), pass);
+        if root::available() {
+            full_table(&mut Kernel::load(4096, 16), pass);
+        }
+    }
+}
+
+/// A flood of SYNs churns the table of embryonic flows and touches no established one.
+fn flood(subject: &mut impl Subject) {
+    subject.load(&Tables::everything(Action::Allow, Inspection::Strict));
+    assert_eq!(handshake(subject, 1999), [Verdict::Learn; 3]);
+    for port in 2000..6000 {
+        assert_eq!(subject.judge(&segment(port, true, flags::SYN, 0, 0), FROM_CLIENT), Verdict::Learn);
+    }
+    assert!(subject.flows().len() < 3000, "the flood was remembered");
+    assert_eq!(subject.judge(&segment(1999, true, flags::ACK, 1, 1), FROM_CLIENT), Verdict::Learn);
+}
+
+#[test]
+fn syn_flood_spares_established_flows() {
+    flood(&mut World::with_room(1024, 16));
+    if root::available() {
+        flood(&mut Kernel::load(1024, 16));
+    }
+}
+
+#[test]
+fn refused_first_packet_on_the_host() {
+    let mut world = World::under(&Tables::everything(Action::Allow, Inspection::Strict));
+    world.faults.set(Faults { embryonic: true, ..Faults::default() });
+    let syn = segment(2000, true, flags::SYN, 0, 0);
+    assert_eq!(world.judge(&syn, FROM_CLIENT), Verdict::Drop(Reason::FlowInsertFailed));
+    world.set_flags(config_flags::TABLE_FULL_PASS);
+    assert_eq!(world.judge(&syn, FROM_CLIENT), Verdict::NoLearn);
+    assert!(world.flows().is_empty());
+}
