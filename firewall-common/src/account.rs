@@ -64,15 +64,19 @@ pub fn account<E: Env>(env: &E, arrival: &Arrival, bytes: u32, outcome: &Outcome
         });
     }
     env.count_interface(arrival.place, |counters| {
-        let dropped = u64::from(!outcome.verdict.passes());
+        let dropped = !outcome.verdict.passes();
         if arrival.egress {
             counters.sent_packets += 1;
             counters.sent_bytes += u64::from(bytes);
-            counters.sent_dropped += dropped;
+            if dropped {
+                counters.sent_dropped += 1;
+            }
         } else {
             counters.received_packets += 1;
             counters.received_bytes += u64::from(bytes);
-            counters.received_dropped += dropped;
+            if dropped {
+                counters.received_dropped += 1;
+            }
         }
     });
     outcome.verdict

@@ -145,9 +145,15 @@ impl<C: Stages> Env for Kernel<'_, C> {
     #[inline(always)]
     fn insert_embryonic(&self, key: &FlowKey, fill: impl FnOnce(&mut Flow)) -> Result<(), InsertError> {
         let Some(flow) = maps::SCRATCH.get_ptr_mut(0) else { return Err(InsertError::Refused) };
-        // SAFETY: this CPU's own element; a program is not interrupted by another run on its CPU.
+        // Word by word: the compiler would make one call of it, to a loop over bytes.
+        let mut word = 0;
+        while word < size_of::<Flow>() / size_of::<u64>() {
+            // SAFETY: this CPU's own element, which is as many words long; a program is not interrupted by another run on its CPU.
+            unsafe { ptr::write_volatile(flow.cast::<u64>().add(word), 0) };
+            word += 1;
+        }
+        // SAFETY: as above.
         let flow = unsafe { &mut *flow };
-        *flow = Flow::default();
         fill(flow);
         insert(maps::EMBRYONIC.insert(key, &*flow, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
     }

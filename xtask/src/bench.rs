@@ -25,6 +25,11 @@ pub struct Arguments {
     /// Rounds that take turns; each figure is the median over them.
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(3..=99))]
     rounds: u32,
+    /// Measure this case alone (and the floor), at this many flows: for profiling.
+    #[arg(long, requires = "flows")]
+    case: Option<String>,
+    #[arg(long, requires = "case")]
+    flows: Option<u64>,
     /// Fail when a figure is over its budget.
     #[arg(long)]
     check: bool,
@@ -37,7 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let locked = object(&target, &["bench"])?;
     let unlocked = object(&target, &["bench", "unlocked"])?;
     step.done("");
-    let report = packets::measure(&locked, &unlocked, arguments.rounds)?;
+    let report = packets::measure(&locked, &unlocked, arguments.rounds, arguments.case.as_deref().zip(arguments.flows))?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

@@ -58,12 +58,12 @@ struct Bench {
 ///
 /// # Errors
 /// When a program does not load, or does something else than what is to be measured.
-pub fn measure(locked: &[u8], unlocked: &[u8], rounds: u32) -> Result<Report> {
+pub fn measure(locked: &[u8], unlocked: &[u8], rounds: u32, only: Option<(&str, u64)>) -> Result<Report> {
     let mut cases = Vec::new();
     let mut floors = Vec::new();
-    for flows in FLOWS {
+    for flows in FLOWS.into_iter().filter(|flows| only.is_none_or(|(_, wanted)| wanted == *flows)) {
         let step = Step::start(format!("{flows} flows"));
-        let (floor, measured) = at(flows, locked, unlocked, rounds)?;
+        let (floor, measured) = at(flows, locked, unlocked, rounds, only.map(|(name, _)| name))?;
         step.done("");
         floors.push(floor);
         cases.extend(measured);
@@ -79,7 +79,7 @@ pub fn measure(locked: &[u8], unlocked: &[u8], rounds: u32) -> Result<Report> {
 }
 
 /// Everything at one number of flows.
-fn at(flows: u64, locked: &[u8], unlocked: &[u8], rounds: u32) -> Result<(Floor, Vec<Case>)> {
+fn at(flows: u64, locked: &[u8], unlocked: &[u8], rounds: u32, only: Option<&str>) -> Result<(Floor, Vec<Case>)> {
     let capacity = u32::try_from(flows)?.max(1 << 10);
     // One loaded object each for strict, bypass, strict without lock and new flows: what one case leaves behind is not another's start.
     let mut objects = Vec::new();
@@ -95,6 +95,7 @@ fn at(flows: u64, locked: &[u8], unlocked: &[u8], rounds: u32) -> Result<(Floor,
         objects.push(ebpf);
     }
     let mut benches = benches(flows)?;
+    benches.retain(|bench| matches!(bench.name, "driver" | "floor") || only.is_none_or(|only| only == bench.name));
     for round in 0..=rounds {
         for bench in &mut benches {
             let ns = turn(&mut objects[bench.object], bench)?;
