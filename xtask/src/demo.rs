@@ -7,7 +7,7 @@
 mod claim;
 mod print;
 
-use std::{collections::BTreeMap, env, fs, path::PathBuf, process::ExitCode};
+use std::{collections::BTreeMap, env, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -30,7 +30,7 @@ const SECONDS: u32 = 12;
 /// Percentage lost in each direction.
 const LOSS: u8 = 2;
 /// The shipped policy, from the workspace's directory.
-const SHIPPED_POLICY: &str = "policies/ipsec-over-tcp.toml";
+const SHIPPED_POLICY: &str = "policies/ipsec-over-tcp";
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -92,10 +92,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 fn perform(binary: PathBuf) -> Result<Outcome> {
     let scratch = Scratch::create("demo")?;
-    let shipped = build::workspace().join(SHIPPED_POLICY);
-    let shipped = fs::read_to_string(&shipped).with_context(|| format!("cannot read the shipped policy {}", shipped.display()))?;
     let strict = scratch.directory_with("strict", "demo.toml", &strict_policy())?;
-    let bypass = scratch.directory_with("bypass", "ipsec-over-tcp.toml", &shipped)?;
+    let bypass = build::workspace().join(SHIPPED_POLICY);
 
     let step = Step::start("connect client, lossy hop, gateway and server");
     let topology = Topology::create()?;

@@ -60,7 +60,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         level.perform(arguments.weir.as_deref(), &arguments.only, &mut outcomes);
     }
     print!("{}", step::table(&outcomes, start.elapsed()));
-    let (passed, failed) = outcomes.iter().fold((0, 0), |(passed, failed), (_, outcome)| (passed + outcome.passed, failed + outcome.failed));
+    let (passed, failed) =
+        outcomes.iter().fold((0, 0), |(passed, failed), (_, outcome)| (passed + outcome.passed, failed + outcome.failed));
     println!("{passed} passed, {failed} failed");
     Ok(if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -13,11 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{
-    command,
-    netns::process::Process,
-    undo,
-};
+use crate::{command, netns::process::Process, undo};
 
 /// How long the daemon may take to be ready, and to leave.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -8,7 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use etherparse::{
-    IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder, SlicedPacket, TcpHeader, TransportSlice, VlanId,
+    IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder, SlicedPacket, TcpHeader, TransportSlice,
+    VlanId,
 };
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -68,8 +69,13 @@ impl Tcp {
 fn ip(source: IpAddr, destination: IpAddr, protocol: IpNumber) -> Result<IpHeaders> {
     match (source, destination) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            let header =
-                Ipv4Header { time_to_live: 64, protocol, source: source.octets(), destination: destination.octets(), ..Ipv4Header::default() };
+            let header = Ipv4Header {
+                time_to_live: 64,
+                protocol,
+                source: source.octets(),
+                destination: destination.octets(),
+                ..Ipv4Header::default()
+            };
             Ok(IpHeaders::Ipv4(header, etherparse::Ipv4Extensions::default()))
         }
         (IpAddr::V6(source), IpAddr::V6(destination)) => {

@@ -142,7 +142,8 @@ impl Lab {
     /// Connects from the client to the server's port.
     pub fn connect(&self, family: Family, port: u16, patience: Duration) -> std::io::Result<TcpStream> {
         let address = self.network.server_address(family, port);
-        inside(&self.network.client, || Ok(TcpStream::connect_timeout(&address, patience))).unwrap_or_else(|error| Err(std::io::Error::other(error)))
+        inside(&self.network.client, || Ok(TcpStream::connect_timeout(&address, patience)))
+            .unwrap_or_else(|error| Err(std::io::Error::other(error)))
     }
 
     /// An open connection to this port, where nobody listens yet.

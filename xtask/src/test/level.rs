@@ -5,8 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result, bail};
 
 use super::{
-    Outcomes,
-    run,
+    Outcomes, run,
     scenarios::{self, Scenario},
     step::Outcome,
 };

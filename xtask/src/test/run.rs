@@ -41,7 +41,11 @@ pub(super) fn perform(step: &Step, weir: Option<&Path>) -> Outcome {
     };
     let mut outcome = result.unwrap_or_else(|error| Outcome::failed(&step.title, format!("{error:#}")));
     outcome.took = start.elapsed();
-    if outcome.failed == 0 { shown.done(&outcome.note) } else { shown.failed(&outcome.note) }
+    if outcome.failed == 0 {
+        shown.done(&outcome.note)
+    } else {
+        shown.failed(&outcome.note)
+    }
     outcome
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use etherparse::{Icmpv4Type, Icmpv6Type, IcmpEchoHeader};
+use etherparse::{IcmpEchoHeader, Icmpv4Type, Icmpv6Type};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::ALLOWED;
