@@ -49,9 +49,6 @@ pub mod program {
     pub const INGRESS: &str = "ingress";
     /// TC egress: what the box itself sends.
     pub const EGRESS: &str = "egress";
-    /// Floors for `cargo xtask bench`; never attached.
-    pub const FLOOR_EMPTY: &str = "floor_empty";
-    pub const FLOOR_LOOKUP: &str = "floor_lookup";
 }
 
 #[cfg(feature = "user")]

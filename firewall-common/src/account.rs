@@ -48,7 +48,7 @@ impl Outcome {
     }
 }
 
-/// Counts a packet of `bytes` bytes (of the whole frame) and returns its verdict.
+/// Counts a packet and returns its verdict. `bytes` are those of its IP packet; 0 when it has none that could be read.
 #[inline(always)]
 pub fn account<E: Env>(env: &E, arrival: &Arrival, bytes: u32, outcome: &Outcome) -> Verdict {
     env.count(|counters| total(counters, outcome));

@@ -8,6 +8,7 @@ use crate::{
     parse::Kind,
     reason::Reason,
     rule::Timeouts,
+    time::Nanos,
     track::{handshake, timeout},
     verdict::Verdict,
     visit::Visit,
@@ -29,7 +30,8 @@ pub fn admit<E: Env>(env: &E, visit: &Visit, place: &Admission<'_>) -> Result<Ve
     if matches!(descriptor.kind, Kind::Tcp) && !bypass && !syn_only {
         return Err(Reason::TcpNotSyn);
     }
-    match env.insert_embryonic(&descriptor.key, |flow| first_packet(flow, visit, place)) {
+    let now = env.precise_now();
+    match env.insert_embryonic(&descriptor.key, |flow| first_packet(flow, visit, now, place)) {
         Ok(()) => Ok(Verdict::Learn),
         // Another CPU had the same packet, or its repetition, a moment earlier: its entry serves both.
         Err(InsertError::Exists) => Ok(Verdict::NoLearn),
@@ -49,7 +51,7 @@ pub struct Admission<'a> {
 }
 
 #[inline(always)]
-fn first_packet(flow: &mut Flow, visit: &Visit, place: &Admission<'_>) {
+fn first_packet(flow: &mut Flow, visit: &Visit, now: Nanos, place: &Admission<'_>) {
     let (descriptor, arrival) = (&visit.descriptor, &visit.arrival);
     let state = match (descriptor.kind, place.decision.inspection()) {
         (Kind::Tcp, Inspection::Bypass) => State::Bypass,
@@ -62,8 +64,8 @@ fn first_packet(flow: &mut Flow, visit: &Visit, place: &Admission<'_>) {
     flow.initiator.packets = 1;
     flow.initiator.bytes = u64::from(descriptor.ip_length);
     flow.generation = visit.settings.generation;
-    flow.last_seen = visit.now.0;
-    flow.created = visit.now.0;
+    flow.last_seen = now.0;
+    flow.created = now.0;
     flow.rule = place.decision.rule;
     flow.entry = place.decision.entry;
     flow.state = state as u8;

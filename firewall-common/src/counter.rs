@@ -49,7 +49,8 @@ pub struct RuleCounters {
     pub bytes: u64,
 }
 
-/// One interface's totals on one CPU, seen by the ingress program and, for what the box itself sends, the egress one.
+/// One interface's totals on one CPU, seen by the ingress program and, for what the box itself sends, the egress one. Bytes are those of
+/// IP packets, without link-layer headers and padding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct InterfaceCounters {

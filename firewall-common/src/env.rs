@@ -66,7 +66,12 @@ pub trait Env {
     /// A found flow of either table.
     type Found;
 
+    /// The time, to a few milliseconds.
     fn now(&self) -> Nanos;
+    /// The time to a microsecond: for flows that begin, whose handshake is timed.
+    fn precise_now(&self) -> Nanos {
+        self.now()
+    }
     fn settings(&self) -> Settings;
 
     /// The flow with this key in the established table.

@@ -36,6 +36,21 @@ impl Address {
         Self([0, u64::from_ne_bytes([m, n, o, p, a, b, c, d])])
     }
 
+    /// The IPv4 address whose four bytes were loaded as one word.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_v4_word(word: u32) -> Self {
+        let [a, b, c, d] = word.to_ne_bytes();
+        Self::v4([a, b, c, d])
+    }
+
+    /// The address whose bytes were loaded as two words, see [`Self::words`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words(words: [u64; 2]) -> Self {
+        Self(words)
+    }
+
     /// The address with these bytes, in network order.
     #[inline(always)]
     #[must_use]

@@ -8,6 +8,7 @@
 //! Invariants: nothing here does I/O or touches a map; only [`reason`] names a drop; only [`verifier`] differs between kernel and
 //! host; nothing panics, whatever the bytes.
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
 pub mod account;

@@ -13,6 +13,12 @@ pub trait Packet {
     /// Length of the whole frame in bytes.
     fn length(&self) -> u32;
 
+    /// True when the frame is at least `end` bytes long. Most frames lie in one buffer, whose end is at hand: then this is cheaper than
+    /// [`Packet::length`].
+    fn holds(&self, end: u32) -> bool {
+        end <= self.length()
+    }
+
     /// The `N` bytes from offset `at`, or `None` when they do not all lie in the readable part of the frame. They are not copied: in the
     /// kernel a copy would be on the stack, of which there is little.
     fn read<const N: usize>(&self, at: u32) -> Option<&[u8; N]>;

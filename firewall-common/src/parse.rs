@@ -5,7 +5,9 @@ use crate::{
     packet::Packet,
     reason::Reason,
     seq::Seq,
+    verifier::load_u16,
     wire::{
+        be16,
         ethernet::{self, ether_type},
         icmp, ipv4, ipv6, protocol,
         tcp::{self, Segment},
@@ -162,10 +164,9 @@ fn network_v4<P: Packet>(packet: &P, egress: bool, descriptor: &mut Descriptor) 
     if header.version() != 4 || header_length < ipv4::HEADER {
         return Err(Reason::InvalidIpHeader);
     }
-    let room = packet.length().wrapping_sub(at);
     // A packet larger than 64 KiB has total length 0 until the kernel segments it (BIG TCP); none comes in from a network.
-    let total = if egress && header.total_length() == 0 { room } else { header.total_length() };
-    if total < header_length || total > room {
+    let total = if egress && header.total_length() == 0 { packet.length().wrapping_sub(at) } else { header.total_length() };
+    if total < header_length || !packet.holds(at + total) {
         return Err(Reason::InvalidIpLength);
     }
     if header_length > ipv4::HEADER {
@@ -193,10 +194,10 @@ fn network_v6<P: Packet>(packet: &P, egress: bool, descriptor: &mut Descriptor) 
     if header.version() != 6 {
         return Err(Reason::InvalidIpHeader);
     }
-    let room = packet.length().wrapping_sub(at);
     // Payload length 0 stands for a jumbo payload (RFC 2675), which only a kernel that has yet to segment it produces (BIG TCP).
-    let total = if egress && header.payload_length() == 0 { room } else { ipv6::HEADER + header.payload_length() };
-    if total > room || total < ipv6::HEADER {
+    let jumbo = egress && header.payload_length() == 0;
+    let total = if jumbo { packet.length().wrapping_sub(at) } else { ipv6::HEADER + header.payload_length() };
+    if total < ipv6::HEADER || !packet.holds(at.wrapping_add(total)) {
         return Err(Reason::InvalidIpLength);
     }
     descriptor.key.low = header.source();
@@ -255,7 +256,7 @@ fn ports<P: Packet>(packet: &P, descriptor: &Descriptor) -> Result<([u8; 2], [u8
         return Err(descriptor.short(Reason::FrameTooShort));
     }
     let h: &[u8; 4] = packet.read(descriptor.at).ok_or_else(|| missing(packet, descriptor.at + 4))?;
-    Ok(([h[0], h[1]], [h[2], h[3]]))
+    Ok((load_u16::<0, _>(h).to_ne_bytes(), load_u16::<2, _>(h).to_ne_bytes()))
 }
 
 #[inline(always)]
@@ -264,13 +265,13 @@ fn udp<P: Packet>(packet: &P, descriptor: &Descriptor) -> Result<([u8; 2], [u8; 
         return Err(descriptor.short(Reason::InvalidUdpLength));
     }
     let h: &[u8; udp::HEADER as usize] = packet.read(descriptor.at).ok_or_else(|| missing(packet, descriptor.at + udp::HEADER))?;
-    let length = u32::from(u16::from_be_bytes([h[4], h[5]]));
+    let length = u32::from(be16::<4, _>(h));
     // A fragmented datagram's length counts what later fragments bring; 0 stands for a jumbo one (RFC 2675 §4).
     let whole = !descriptor.piece.is_fragment();
     if (length != 0 && length < udp::HEADER) || (whole && length > descriptor.length) {
         return Err(Reason::InvalidUdpLength);
     }
-    Ok(([h[0], h[1]], [h[2], h[3]]))
+    Ok((load_u16::<0, _>(h).to_ne_bytes(), load_u16::<2, _>(h).to_ne_bytes()))
 }
 
 #[inline(always)]

@@ -20,6 +20,7 @@ use crate::{
     reason::Reason,
     rule::{Action, Rule, ZONE_SELF, rule_flags},
     sanity,
+    time::Nanos,
     track::{self, Context, Next, timeout},
     verdict::Verdict,
     visit::Visit,
@@ -33,7 +34,7 @@ pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, arrival: Arrival) -> Ver
         Ok(outcome) => outcome,
         Err(reason) => Outcome::dropped(reason),
     };
-    account::account(env, &visit.arrival, packet.length(), &outcome)
+    account::account(env, &visit.arrival, visit.descriptor.ip_length, &outcome)
 }
 
 #[inline(always)]
@@ -126,8 +127,8 @@ struct Tracked {
 /// Takes the packet into the flow's record. A record that is not this flow's any more, or whose time is over, asks for the packet to be
 /// judged as a first one.
 #[inline(always)]
-fn track_packet(visit: &Visit, flow: &mut Flow, rule: &Rule) -> Tracked {
-    if flow.identity != FlowKey::identity(&visit.descriptor.key) || flow.expired(visit.now, visit.settings.timeout_scale) {
+fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Tracked {
+    if flow.identity != FlowKey::identity(&visit.descriptor.key) || flow.expired(now, visit.settings.timeout_scale) {
         return Tracked { verdict: Verdict::NoLearn, next: Next::Reopen, rule: NO_RULE };
     }
     let sender = flow.sender(visit.descriptor.source_is_low);
@@ -140,7 +141,7 @@ fn track_packet(visit: &Visit, flow: &mut Flow, rule: &Rule) -> Tracked {
     if matches!(sender, Sender::Responder) && flow.responder_interface == 0 && !visit.arrival.egress {
         flow.responder_interface = visit.arrival.place;
     }
-    let context = Context { descriptor: &visit.descriptor, sender, now: visit.now, timeouts: &rule.timeouts };
+    let context = Context { descriptor: &visit.descriptor, sender, now, timeouts: &rule.timeouts };
     let transition = track::step(flow, &context);
     Tracked { verdict: transition.verdict, next: transition.next, rule: flow.rule }
 }
@@ -175,7 +176,7 @@ pub fn confirmed<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Step 
         return Step::Stale;
     }
     let Some(rule) = env.rule(visit.slot(), u32::from(glance.entry)) else { return Step::Done };
-    let tracked = env.with_established(&found, |flow| track_packet(visit, flow, rule));
+    let tracked = env.with_established(&found, |flow| track_packet(visit, visit.now, flow, rule));
     conclude(env, visit, &tracked, outcome)
 }
 
@@ -188,7 +189,8 @@ pub fn unconfirmed<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Ste
         return Step::Stale;
     }
     let Some(rule) = env.rule(visit.slot(), u32::from(glance.entry)) else { return Step::Done };
-    let tracked = env.with_embryonic(&found, |flow| track_packet(visit, flow, rule));
+    let now = env.precise_now();
+    let tracked = env.with_embryonic(&found, |flow| track_packet(visit, now, flow, rule));
     let establish = match tracked.next {
         Next::Establish => true,
         Next::EstablishOneSided => env.count_one_sided(tracked.rule) < rule.one_sided_quota,

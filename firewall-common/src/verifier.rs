@@ -39,3 +39,49 @@ pub fn repeat<S: Step>(most: u32, state: &mut S) {
         bpf_loop(most, turn::<S> as *mut c_void, core::ptr::from_mut(state).cast(), 0);
     }
 }
+
+macro_rules! loads {
+    ($($load:ident -> $word:ty, $bytes:literal, $instruction:literal;)+) => {
+        $(
+            /// The word at `AT`, as the machine loads it: its bytes are in wire order.
+            #[cfg(not(target_arch = "bpf"))]
+            #[inline(always)]
+            #[must_use]
+            pub fn $load<const AT: usize, const N: usize>(bytes: &[u8; N]) -> $word {
+                const { assert!(AT + $bytes <= N) };
+                let mut word = [0; $bytes];
+                word.copy_from_slice(&bytes[AT..AT + $bytes]);
+                <$word>::from_ne_bytes(word)
+            }
+
+            /// The word at `AT`, as the machine loads it: its bytes are in wire order.
+            ///
+            /// Header fields are at odd addresses, and for those the compiler loads byte by byte; the kernels Weir runs on load whole words
+            /// from anywhere in a packet.
+            #[cfg(target_arch = "bpf")]
+            #[inline(always)]
+            #[must_use]
+            pub fn $load<const AT: usize, const N: usize>(bytes: &[u8; N]) -> $word {
+                const { assert!(AT + $bytes <= N) };
+                let word: u64;
+                // SAFETY: one load from inside the array.
+                unsafe {
+                    core::arch::asm!(
+                        $instruction,
+                        word = out(reg) word,
+                        bytes = in(reg) bytes.as_ptr(),
+                        at = const AT,
+                        options(pure, readonly, nostack),
+                    );
+                }
+                word as $word
+            }
+        )+
+    };
+}
+
+loads! {
+    load_u16 -> u16, 2, "{word} = *(u16 *)({bytes} + {at})";
+    load_u32 -> u32, 4, "{word} = *(u32 *)({bytes} + {at})";
+    load_u64 -> u64, 8, "{word} = *(u64 *)({bytes} + {at})";
+}

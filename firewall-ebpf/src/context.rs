@@ -44,22 +44,32 @@ unsafe fn read<'a, const N: usize>(data: usize, data_end: usize, at: u32) -> Opt
 /// The frame an XDP program was called with.
 pub struct XdpFrame {
     context: *mut xdp_md,
-    length: u32,
 }
 
 impl XdpFrame {
     #[inline(always)]
     pub fn new(context: &XdpContext) -> Self {
-        // SAFETY: the helper takes the kernel's own context.
-        let length = unsafe { bpf_xdp_get_buff_len(context.ctx) } as u32;
-        Self { context: context.ctx, length }
+        Self { context: context.ctx }
+    }
+
+    /// Bytes of the first buffer.
+    #[inline(always)]
+    fn first(&self) -> u32 {
+        // SAFETY: the verifier knows the context's fields.
+        unsafe { (*self.context).data_end - (*self.context).data }
     }
 }
 
 impl Packet for XdpFrame {
     #[inline(always)]
     fn length(&self) -> u32 {
-        self.length
+        // SAFETY: the helper takes the kernel's own context.
+        unsafe { bpf_xdp_get_buff_len(self.context) as u32 }
+    }
+
+    #[inline(always)]
+    fn holds(&self, end: u32) -> bool {
+        end <= self.first() || end <= self.length()
     }
 
     #[inline(always)]
@@ -84,9 +94,7 @@ impl Packet for XdpFrame {
 
     #[inline(always)]
     fn headers_cut(&self, end: u32) -> bool {
-        // SAFETY: the verifier knows the context's fields.
-        let first = unsafe { (*self.context).data_end - (*self.context).data };
-        end <= self.length && end > first
+        end > self.first() && end <= self.length()
     }
 }
 

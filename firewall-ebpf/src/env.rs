@@ -8,7 +8,7 @@ use core::{
 
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
-    helpers::generated::{bpf_fib_lookup, bpf_ktime_get_ns, bpf_map_update_elem, bpf_spin_lock, bpf_spin_unlock},
+    helpers::generated::{bpf_fib_lookup, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_map_update_elem, bpf_spin_lock, bpf_spin_unlock},
     maps::lpm_trie::Key,
 };
 use aya_log_ebpf::warn;
@@ -56,6 +56,14 @@ impl<C: Stages> Env for Kernel<'_, C> {
 
     #[inline(always)]
     fn now(&self) -> Nanos {
+        // The coarse clock is that of the last timer tick, a few milliseconds ago at most: no timeout is as short, and it is a plain load
+        // where the precise one reads a counter.
+        // SAFETY: takes nothing, cannot fail.
+        Nanos(unsafe { bpf_ktime_get_coarse_ns() })
+    }
+
+    #[inline(always)]
+    fn precise_now(&self) -> Nanos {
         // SAFETY: takes nothing, cannot fail.
         Nanos(unsafe { bpf_ktime_get_ns() })
     }

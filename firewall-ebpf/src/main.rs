@@ -10,15 +10,10 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use firewall_common::{
-    config::Interface,
-    env::{Arrival, Env},
-    packet::Packet,
-    parse::Descriptor,
-    pipeline::pipeline,
-    verdict::Verdict,
-};
+use firewall_common::{config::Interface, env::Arrival, pipeline::pipeline, verdict::Verdict};
 
+#[cfg(feature = "bench")]
+mod bench;
 mod context;
 mod env;
 mod maps;
@@ -64,30 +59,6 @@ pub fn egress(context: TcContext) -> i32 {
 #[inline(always)]
 fn lookup(interface: u32) -> Interface {
     maps::INTERFACES.get(interface).copied().unwrap_or_default()
-}
-
-/// The least an XDP program can cost: the lower floor of `cargo xtask bench`. Never attached.
-#[xdp(frags)]
-pub fn floor_empty(_context: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
-}
-
-/// The least a flow tracker can cost: parse, one lookup in the table of established flows, count the packet there. The upper floor of
-/// `cargo xtask bench`. Never attached.
-#[xdp(frags)]
-pub fn floor_lookup(context: XdpContext) -> u32 {
-    let frame = XdpFrame::new(&context);
-    let mut descriptor = Descriptor::EMPTY;
-    if frame.describe(false, &mut descriptor).is_err() {
-        return xdp_action::XDP_DROP;
-    }
-    let kernel = Kernel::new(&context, 0);
-    let Some(found) = kernel.established(&descriptor.key) else { return xdp_action::XDP_DROP };
-    // SAFETY: the pointer came from the lookup above; two CPUs may lose a count to each other, which a floor may.
-    let flow = unsafe { &mut *found };
-    flow.initiator.packets += 1;
-    flow.initiator.bytes += u64::from(frame.length());
-    xdp_action::XDP_PASS
 }
 
 #[panic_handler]

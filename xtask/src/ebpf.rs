@@ -128,8 +128,8 @@ pub fn cargo(workspace: &Path, verb: &[&str], target_directory: &Path, features:
         .args(["--package", "firewall-ebpf", "--profile", "bpf", "--target", TARGET, "--target-dir"])
         .arg(target_directory)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
-        // aya-ebpf and our own crate enable unstable features of this target.
-        .env("RUSTC_BOOTSTRAP", "aya_ebpf,weir_dataplane");
+        // aya-ebpf and our own crates enable unstable features of this target.
+        .env("RUSTC_BOOTSTRAP", "aya_ebpf,firewall_common,weir_dataplane");
     if toolchain == Toolchain::Nightly {
         command.args(["-Z", "build-std=core"]);
     }

@@ -2,6 +2,7 @@
 //!
 //! xtask compiles without the eBPF toolchain, which its first verb installs: it never depends on the crates that need one.
 
+pub mod bench;
 pub mod build;
 pub mod chart;
 pub mod command;

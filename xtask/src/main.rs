@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{build, ctcp, demo, setup, tcp, test};
+use xtask::{bench, build, ctcp, demo, setup, tcp, test};
 
 /// Developer verbs of Weir.
 #[derive(Debug, Parser)]
@@ -21,6 +21,8 @@ enum Verb {
     Build(build::Arguments),
     /// Show, in network namespaces, what packet loss does to IPsec over TCP and what Weir does about it.
     Demo(demo::Arguments),
+    /// Measure what a packet costs, as ratios to floors of the same run.
+    Bench(bench::Arguments),
     /// Run the tests, all of them or those of some levels.
     Test(test::Arguments),
     /// One end-to-end scenario of the tests.
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Verb::Setup(arguments) => setup::run(&arguments),
         Verb::Build(arguments) => build::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Scenario(arguments) => test::run_scenario(&arguments),
         Verb::CtcpEndpoint(arguments) => ctcp::endpoint::run(&arguments).map(|()| ExitCode::SUCCESS),

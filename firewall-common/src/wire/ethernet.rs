@@ -1,6 +1,6 @@
 //! Ethernet II, with up to two VLAN tags (IEEE 802.1Q, 802.1ad).
 
-use crate::{packet::Packet, reason::Reason};
+use crate::{packet::Packet, reason::Reason, wire::be16};
 
 /// Bytes of an untagged header.
 pub const HEADER: u32 = 14;
@@ -35,7 +35,7 @@ pub struct Payload {
 #[inline(always)]
 pub fn parse<P: Packet>(packet: &P) -> Result<Payload, Reason> {
     let header: &[u8; HEADER as usize] = packet.read(0).ok_or(Reason::FrameTooShort)?;
-    let mut payload = Payload { ether_type: u16::from_be_bytes([header[12], header[13]]), at: HEADER };
+    let mut payload = Payload { ether_type: be16::<12, _>(header), at: HEADER };
     if !is_tag(payload.ether_type) {
         return Ok(payload);
     }
@@ -50,7 +50,7 @@ pub fn parse<P: Packet>(packet: &P) -> Result<Payload, Reason> {
 #[inline(always)]
 fn inner<P: Packet>(packet: &P, at: u32) -> Result<Payload, Reason> {
     let tag: &[u8; 4] = packet.read(at).ok_or(Reason::FrameTooShort)?;
-    Ok(Payload { ether_type: u16::from_be_bytes([tag[2], tag[3]]), at: at + 4 })
+    Ok(Payload { ether_type: be16::<2, _>(tag), at: at + 4 })
 }
 
 #[inline(always)]

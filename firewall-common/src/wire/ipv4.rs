@@ -4,7 +4,8 @@ use crate::{
     flow::Address,
     packet::{OPTIONS_ROOM, Packet},
     reason::Reason,
-    wire::options,
+    verifier::load_u32,
+    wire::{be16, options},
 };
 
 /// Bytes of a header without options.
@@ -34,21 +35,21 @@ impl Header<'_> {
     /// Bytes of header and payload.
     #[inline(always)]
     #[must_use]
-    pub const fn total_length(&self) -> u32 {
-        u16::from_be_bytes([self.0[2], self.0[3]]) as u32
+    pub fn total_length(&self) -> u32 {
+        u32::from(be16::<2, _>(self.0))
     }
 
     #[inline(always)]
     #[must_use]
-    pub const fn identification(&self) -> u16 {
-        u16::from_be_bytes([self.0[4], self.0[5]])
+    pub fn identification(&self) -> u16 {
+        be16::<4, _>(self.0)
     }
 
     /// Offset of the payload in its datagram, in bytes.
     #[inline(always)]
     #[must_use]
-    pub const fn fragment_offset(&self) -> u32 {
-        (u16::from_be_bytes([self.0[6], self.0[7]]) & 0x1fff) as u32 * 8
+    pub fn fragment_offset(&self) -> u32 {
+        u32::from(be16::<6, _>(self.0) & 0x1fff) * 8
     }
 
     #[inline(always)]
@@ -65,26 +66,26 @@ impl Header<'_> {
 
     #[inline(always)]
     #[must_use]
-    pub const fn source(&self) -> Address {
-        Address::v4([self.0[12], self.0[13], self.0[14], self.0[15]])
+    pub fn source(&self) -> Address {
+        Address::from_v4_word(load_u32::<12, _>(self.0))
     }
 
     #[inline(always)]
     #[must_use]
-    pub const fn destination(&self) -> Address {
-        Address::v4([self.0[16], self.0[17], self.0[18], self.0[19]])
+    pub fn destination(&self) -> Address {
+        Address::from_v4_word(load_u32::<16, _>(self.0))
     }
 
     /// Sum of the header's words, not yet folded. The ones' complement sum does not depend on byte order (RFC 1071 §2), so words are
     /// added as the machine has them.
     #[inline(always)]
-    const fn sum(&self) -> u64 {
+    fn sum(&self) -> u64 {
         let h = self.0;
-        word([h[0], h[1], h[2], h[3]])
-            + word([h[4], h[5], h[6], h[7]])
-            + word([h[8], h[9], h[10], h[11]])
-            + word([h[12], h[13], h[14], h[15]])
-            + word([h[16], h[17], h[18], h[19]])
+        u64::from(load_u32::<0, _>(h))
+            + u64::from(load_u32::<4, _>(h))
+            + u64::from(load_u32::<8, _>(h))
+            + u64::from(load_u32::<12, _>(h))
+            + u64::from(load_u32::<16, _>(h))
     }
 }
 
@@ -106,7 +107,7 @@ const fn intact(sum: u64) -> bool {
 /// Checks the checksum of a header without options.
 #[inline(always)]
 #[must_use]
-pub const fn checksum_intact(header: &Header<'_>) -> bool {
+pub fn checksum_intact(header: &Header<'_>) -> bool {
     intact(header.sum())
 }
 

@@ -5,8 +5,8 @@ use crate::{
     packet::Packet,
     parse::Descriptor,
     reason::Reason,
-    verifier::{self, Step},
-    wire::protocol,
+    verifier::{self, Step, load_u64},
+    wire::{be16, protocol},
 };
 
 /// Bytes of the fixed header.
@@ -30,8 +30,8 @@ impl Header<'_> {
     /// Bytes after the fixed header.
     #[inline(always)]
     #[must_use]
-    pub const fn payload_length(&self) -> u32 {
-        u16::from_be_bytes([self.0[4], self.0[5]]) as u32
+    pub fn payload_length(&self) -> u32 {
+        u32::from(be16::<4, _>(self.0))
     }
 
     #[inline(always)]
@@ -48,16 +48,14 @@ impl Header<'_> {
 
     #[inline(always)]
     #[must_use]
-    pub const fn source(&self) -> Address {
-        let h = self.0;
-        Address::new([h[8], h[9], h[10], h[11], h[12], h[13], h[14], h[15], h[16], h[17], h[18], h[19], h[20], h[21], h[22], h[23]])
+    pub fn source(&self) -> Address {
+        Address::from_words([load_u64::<8, _>(self.0), load_u64::<16, _>(self.0)])
     }
 
     #[inline(always)]
     #[must_use]
-    pub const fn destination(&self) -> Address {
-        let h = self.0;
-        Address::new([h[24], h[25], h[26], h[27], h[28], h[29], h[30], h[31], h[32], h[33], h[34], h[35], h[36], h[37], h[38], h[39]])
+    pub fn destination(&self) -> Address {
+        Address::from_words([load_u64::<24, _>(self.0), load_u64::<32, _>(self.0)])
     }
 }
 

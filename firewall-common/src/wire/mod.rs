@@ -8,6 +8,22 @@ pub mod options;
 pub mod tcp;
 pub mod udp;
 
+use crate::verifier;
+
+/// The 16-bit field at `AT` in host order.
+#[inline(always)]
+#[must_use]
+pub fn be16<const AT: usize, const N: usize>(header: &[u8; N]) -> u16 {
+    u16::from_be(verifier::load_u16::<AT, N>(header))
+}
+
+/// The 32-bit field at `AT` in host order.
+#[inline(always)]
+#[must_use]
+pub fn be32<const AT: usize, const N: usize>(header: &[u8; N]) -> u32 {
+    u32::from_be(verifier::load_u32::<AT, N>(header))
+}
+
 /// IP protocol numbers (IANA).
 pub mod protocol {
     pub const HOP_BY_HOP: u8 = 0;

@@ -5,7 +5,8 @@ use crate::{
     packet::{OPTIONS_ROOM, Packet},
     reason::Reason,
     seq::Seq,
-    wire::options,
+    verifier::{load_u16, load_u32},
+    wire::{be16, be32, options},
 };
 
 /// Bytes of a header without options.
@@ -91,22 +92,23 @@ pub fn parse<P: Packet>(packet: &P, at: u32, length: u32, segment: &mut Segment)
         return Err(Reason::InvalidTcpHeaderLength);
     }
     *segment = Segment {
-        seq: Seq(u32::from_be_bytes([h[4], h[5], h[6], h[7]])),
-        ack: Seq(u32::from_be_bytes([h[8], h[9], h[10], h[11]])),
+        seq: Seq(be32::<4, _>(h)),
+        ack: Seq(be32::<8, _>(h)),
         length: length - header_length,
-        window: u16::from_be_bytes([h[14], h[15]]),
+        window: be16::<14, _>(h),
         flags: h[13],
         scale: NO_SCALE,
     };
     if header_length > HEADER && !timestamp_only(packet, at, header_length) {
         segment.scale = check_options(packet, at + HEADER, header_length - HEADER)?;
     }
-    Ok(([h[0], h[1]], [h[2], h[3]]))
+    Ok((load_u16::<0, _>(h).to_ne_bytes(), load_u16::<2, _>(h).to_ne_bytes()))
 }
 
 #[inline(always)]
 fn timestamp_only<P: Packet>(packet: &P, at: u32, header_length: u32) -> bool {
-    header_length == TIMESTAMP_ONLY_HEADER && packet.read::<12>(at + HEADER).is_some_and(|o| [o[0], o[1], o[2], o[3]] == TIMESTAMP_ONLY)
+    header_length == TIMESTAMP_ONLY_HEADER
+        && packet.read::<12>(at + HEADER).is_some_and(|o| load_u32::<0, _>(o) == u32::from_ne_bytes(TIMESTAMP_ONLY))
 }
 
 /// The window shift among `length` bytes of options at `at`.

@@ -58,6 +58,7 @@ impl Arguments {
     }
 
     fn without_daemon(&self, instance: &Instance) -> Result<Detached, Failure> {
+        dataplane::check_privileges()?;
         if let Some(namespace) = &self.netns {
             netns::enter(namespace)?;
         }

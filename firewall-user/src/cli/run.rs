@@ -4,7 +4,7 @@ use clap::Args;
 
 use crate::{
     api::Failure,
-    controller,
+    controller, dataplane,
     instance::Instance,
     netns,
     settings::{InterfaceSpec, OnExit, Partial, Placement},
@@ -73,6 +73,7 @@ impl Arguments {
         settings.discard_flows = self.discard_flows;
         settings.legacy_egress = self.legacy_egress;
         start_log();
+        dataplane::check_privileges().map_err(Failure::from)?;
         if let Some(namespace) = &settings.netns {
             netns::enter(namespace)?;
         }

@@ -41,7 +41,7 @@ fn version(release: &str) -> Option<(u32, u32)> {
 }
 
 /// Refuses a user who may not talk to bpf(2).
-pub(super) fn check_privileges() -> Result<(), DataplaneError> {
+pub fn check_privileges() -> Result<(), DataplaneError> {
     let held = capabilities(None).map_err(|error| DataplaneError::System { what: "reading capabilities", source: error.into() })?.effective;
     // CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON.
     let bpf = held.contains(CapabilitySet::SYS_ADMIN);

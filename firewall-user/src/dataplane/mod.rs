@@ -31,6 +31,7 @@ pub use attach::Egress;
 pub use config::ConfigBlock;
 pub use error::DataplaneError;
 pub use flows::{Table, TableName};
+pub use host::check_privileges;
 pub use load::Sizes;
 pub use maps::Maps;
 pub use messages::Messages;

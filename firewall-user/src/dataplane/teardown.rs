@@ -3,11 +3,10 @@
 use aya::maps::{Array, Map, MapData};
 use firewall_common::{abi::map, config::Interface};
 
-use super::{DataplaneError, attach, host, pin::Pins};
+use super::{DataplaneError, attach, pin::Pins};
 
 /// Takes the programs off one interface.
 pub fn detach_one(pins: &Pins, name: &str) -> Result<(), DataplaneError> {
-    host::check_privileges()?;
     if !pins.linked_interfaces()?.iter().any(|linked| linked == name) {
         return Err(DataplaneError::NotAttached(name.to_owned()));
     }
@@ -23,7 +22,6 @@ pub fn detach_one(pins: &Pins, name: &str) -> Result<(), DataplaneError> {
 
 /// Takes the programs off every interface and removes all pins: flows, counters and the policy are gone. Returns the interfaces.
 pub fn detach_all(pins: &Pins) -> Result<Vec<String>, DataplaneError> {
-    host::check_privileges()?;
     let linked = pins.linked_interfaces()?;
     for name in &linked {
         attach::detach(pins, name)?;

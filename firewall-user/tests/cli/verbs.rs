@@ -153,3 +153,15 @@ fn waiting_for_a_daemon_that_never_comes_ends() {
         lab.weir(&["policy", "check", path.to_str().expect("UTF-8"), "--zones", "inside"]).refused_with(2, &["no interface is in zone"]);
     });
 }
+
+#[test]
+fn expired_flows_give_their_memory_back() {
+    in_lab(|lab| {
+        lab.write("10-base.toml", &POLICY.replacen("action = \"allow\"", "timeouts = { udp-single = \"1s\" }\naction = \"allow\"", 1));
+        lab.start(&["--interface", "outside=box0"]);
+        assert!(lab.datagram_arrives(7000));
+        let entries = |counters: &serde_json::Value| counters["tables"]["embryonic"]["entries"].as_u64();
+        let counters = eventually("the sweep", || Some(lab.json(&["counters"])).filter(|counters| entries(counters) == Some(0)));
+        assert_eq!((&counters["flows_created"], &counters["flows_expired"]), (&1.into(), &1.into()), "{counters}");
+    });
+}

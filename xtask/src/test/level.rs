@@ -73,7 +73,7 @@ impl Level {
         matches!(self, Self::Kernel | Self::Cli | Self::Netns)
     }
 
-    /// `only` names the scenarios wanted; none: all, and the demo.
+    /// `only` names the scenarios wanted; none: all, what their traffic rests on, and the demo.
     pub(super) fn steps(self, only: &[String]) -> Result<Vec<Step>> {
         let targets = test_targets(&build::workspace().join("firewall-user/tests"))?;
         Ok(match self {
@@ -94,8 +94,9 @@ impl Level {
                     title: format!("{}: {}", scenario.name, scenario.about),
                     work: Work::Scenario(scenario),
                 };
+                let traffic = only.is_empty().then(|| tests("traffic without Weir", &["--package", "xtask", "--test", "*"]));
                 let demo = only.is_empty().then(|| Step { title: "demo: its claims hold".to_owned(), work: Work::Demo });
-                scenarios::ALL.iter().filter(wanted).map(scenario).chain(demo).collect()
+                traffic.into_iter().chain(scenarios::ALL.iter().filter(wanted).map(scenario)).chain(demo).collect()
             }
             Self::Docs => vec![
                 Step { title: "cargo doc, no warnings".to_owned(), work: Work::Documentation },
@@ -196,7 +197,7 @@ mod tests {
             assert!(!level.steps(&[]).expect("steps").is_empty(), "{level:?}");
         }
         let netns = Level::Netns.steps(&[]).expect("steps");
-        assert_eq!(netns.len(), scenarios::ALL.len() + 1);
+        assert_eq!(netns.len(), scenarios::ALL.len() + 2);
         let one = Level::Netns.steps(&["bulk".to_owned()]).expect("steps");
         assert!(matches!(one.as_slice(), [Step { work: Work::Scenario(scenario), .. }] if scenario.name == "bulk"));
     }

@@ -1,0 +1,168 @@
+//! Programs that `cargo xtask bench` runs through PROG_TEST_RUN; built with feature `bench` alone and never shipped.
+//!
+//! A test run repeats one frame. So that it meets many flows, each program first rewrites the frame: it takes the next number from
+//! [`DRIVE`] and makes it a flow (of as many as are asked for, in an order no prefetcher guesses), a direction and a sequence number, such
+//! that every segment is one a real connection would send next. The rewriting costs the same in every program; `drive_empty` tells how much.
+
+use aya_ebpf::{
+    bindings::xdp_action,
+    macros::{map, xdp},
+    maps::Array,
+    programs::XdpContext,
+};
+use firewall_common::{
+    env::{Arrival, Env},
+    packet::Packet,
+    parse::Descriptor,
+    pipeline::pipeline,
+    verdict::Verdict,
+};
+
+use crate::{context::XdpFrame, env::Kernel};
+
+/// What the driver makes of its counter. Written by the benchmark between runs, while none is under way.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Drive {
+    /// Frames driven so far.
+    pub count: u64,
+    /// Flows to spread over: a power of two.
+    pub flows: u64,
+    /// Odd: multiplying by it modulo a power of two visits every flow once a round, in scattered order.
+    pub stride: u64,
+    /// [`FIXED`], [`FRESH`], or 1 for conversations.
+    pub mode: u64,
+}
+
+/// The frame stays as it is.
+const FIXED: u64 = 0;
+/// Every frame is of a flow not seen before. In any other mode each round over the flows is one segment of each: initiator and responder in
+/// turn.
+const FRESH: u64 = 2;
+
+#[map]
+pub static DRIVE: Array<Drive> = Array::with_max_entries(1, 0);
+
+const ETHERNET: usize = 14;
+const IP_CHECKSUM: usize = ETHERNET + 10;
+const SOURCE: usize = ETHERNET + 12;
+const DESTINATION: usize = ETHERNET + 16;
+const TCP: usize = ETHERNET + 20;
+/// Bytes that are rewritten: up to the end of the acknowledgement number.
+const REWRITTEN: usize = TCP + 12;
+
+/// 10.0.0.0: the flow's number is its initiator's low bits.
+const INITIATORS: u32 = 0x0a00_0000;
+/// 203.0.113.1, the one responder.
+const RESPONDER: u32 = 0xcb00_7101;
+const INITIATOR_PORT: u16 = 40_000;
+const RESPONDER_PORT: u16 = 443;
+/// Bytes of payload in each segment, and first numbers of both sides, as the benchmark puts them into the flows' records.
+const PAYLOAD: u32 = 100;
+const INITIATOR_FIRST: u32 = 1_000;
+const RESPONDER_FIRST: u32 = 2_000;
+
+/// Rewrites the frame; false when it is not the benchmark's.
+#[inline(always)]
+fn drive(context: &XdpContext) -> bool {
+    let Some(drive) = DRIVE.get_ptr_mut(0) else { return false };
+    // SAFETY: the map's only element; the benchmark runs on one CPU at a time.
+    let drive = unsafe { &mut *drive };
+    let number = drive.count;
+    drive.count += 1;
+    let mode = drive.mode;
+    let start = context.data();
+    if start + REWRITTEN > context.data_end() {
+        return false;
+    }
+    if mode == FIXED {
+        return true;
+    }
+    let round = number.checked_div(drive.flows).unwrap_or(0) as u32;
+    let flow = if mode == FRESH { number as u32 } else { (number.wrapping_mul(drive.stride) & (drive.flows - 1)) as u32 };
+    let initiator = INITIATORS | (flow & 0x00ff_ffff);
+    let from_initiator = mode == FRESH || round & 1 == 0;
+    let turn = (round >> 1) * PAYLOAD;
+    let (source, destination, ports, seq, ack) = if from_initiator {
+        (initiator, RESPONDER, (INITIATOR_PORT, RESPONDER_PORT), INITIATOR_FIRST + turn, RESPONDER_FIRST + turn)
+    } else {
+        (RESPONDER, initiator, (RESPONDER_PORT, INITIATOR_PORT), RESPONDER_FIRST + turn, INITIATOR_FIRST + turn + PAYLOAD)
+    };
+    // The frame's other words sum to what the benchmark left in the checksum field of its first frame: addresses are all that changes,
+    // and in either direction they are the same two.
+    let sum = (RESPONDER >> 16) + (RESPONDER & 0xffff) + (initiator >> 16) + (initiator & 0xffff) + OTHER_WORDS;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    // SAFETY: all of it lies below REWRITTEN, which lies in the frame.
+    unsafe {
+        write16(start + IP_CHECKSUM, !(sum as u16));
+        write32(start + SOURCE, source);
+        write32(start + DESTINATION, destination);
+        write16(start + TCP, ports.0);
+        write16(start + TCP + 2, ports.1);
+        write32(start + TCP + 4, seq);
+        write32(start + TCP + 8, ack);
+    }
+    true
+}
+
+/// Sum of the words of the benchmark's IPv4 header but for addresses and checksum: version and length, total length 140, no
+/// identification, don't fragment, TTL 64, TCP.
+const OTHER_WORDS: u32 = 0x4500 + 140 + 0x4000 + 0x4006;
+
+/// # Safety
+/// Two bytes at `at` lie in the frame.
+#[inline(always)]
+unsafe fn write16(at: usize, value: u16) {
+    // SAFETY: the caller's promise; the kernels this runs on allow it at any address.
+    unsafe { core::ptr::write_volatile(at as *mut u16, value.to_be()) };
+}
+
+/// # Safety
+/// Four bytes at `at` lie in the frame.
+#[inline(always)]
+unsafe fn write32(at: usize, value: u32) {
+    // SAFETY: as above.
+    unsafe { core::ptr::write_volatile(at as *mut u32, value.to_be()) };
+}
+
+/// The driver alone: what it costs, and the lower floor.
+#[xdp(frags)]
+pub fn drive_empty(context: XdpContext) -> u32 {
+    if drive(&context) { xdp_action::XDP_PASS } else { xdp_action::XDP_ABORTED }
+}
+
+/// The least a flow tracker can cost: parse, one lookup in the table of established flows, count the packet there.
+#[xdp(frags)]
+pub fn drive_lookup(context: XdpContext) -> u32 {
+    if !drive(&context) {
+        return xdp_action::XDP_ABORTED;
+    }
+    let frame = XdpFrame::new(&context);
+    let mut descriptor = Descriptor::EMPTY;
+    if frame.describe(false, &mut descriptor).is_err() {
+        return xdp_action::XDP_DROP;
+    }
+    let kernel = Kernel::new(&context, 0);
+    let Some(found) = kernel.established(&descriptor.key) else { return xdp_action::XDP_DROP };
+    // SAFETY: the pointer came from the lookup above; two CPUs may lose a count to each other, which a floor may.
+    let flow = unsafe { &mut *found };
+    flow.initiator.packets += 1;
+    flow.initiator.bytes += u64::from(descriptor.ip_length);
+    xdp_action::XDP_PASS
+}
+
+/// The whole path.
+#[xdp(frags)]
+pub fn drive_pipeline(context: XdpContext) -> u32 {
+    if !drive(&context) {
+        return xdp_action::XDP_ABORTED;
+    }
+    let interface = context.ingress_ifindex() as u32;
+    let ours = crate::lookup(interface);
+    let frame = XdpFrame::new(&context);
+    match pipeline(&frame, &Kernel::new(&context, interface), Arrival { zone: ours.zone, place: ours.place, egress: false }) {
+        Verdict::Learn | Verdict::NoLearn => xdp_action::XDP_PASS,
+        Verdict::Drop(_) | Verdict::Answer => xdp_action::XDP_DROP,
+    }
+}

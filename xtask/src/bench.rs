@@ -1,0 +1,56 @@
+//! `cargo xtask bench`: what a packet costs, as ratios to floors measured in the same run.
+//!
+//! Times per packet come from PROG_TEST_RUN over programs that drive one frame through many flows (firewall-ebpf's `bench`). Every case and
+//! both floors take turns, round after round, so that what disturbs the machine disturbs all alike; the figures are medians.
+
+mod packets;
+mod report;
+mod table;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::{
+    build, ebpf,
+    progress::Step,
+    setup::{self, Need},
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Print the figures as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Rounds that take turns; each figure is the median over them.
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(3..=99))]
+    rounds: u32,
+    /// Fail when a figure is over its budget.
+    #[arg(long)]
+    check: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    setup::ensure(Need::Run)?;
+    let step = Step::start("building the benchmark's programs");
+    let target = build::workspace().join("target").join("ebpf-bench");
+    let locked = object(&target, &["bench"])?;
+    let unlocked = object(&target, &["bench", "unlocked"])?;
+    step.done("");
+    let report = packets::measure(&locked, &unlocked, arguments.rounds)?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        report.print();
+    }
+    let over = report.over_budget();
+    for line in &over {
+        eprintln!("over budget: {line}");
+    }
+    Ok(if arguments.check && !over.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn object(target: &std::path::Path, features: &[&str]) -> Result<Vec<u8>> {
+    let path = ebpf::build(build::workspace(), target, features).map_err(anyhow::Error::msg)?;
+    Ok(std::fs::read(path)?)
+}

@@ -1,0 +1,207 @@
+//! Nanoseconds per packet, through PROG_TEST_RUN.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use aya::{Ebpf, TestRun, TestRunOptions, programs::Xdp};
+use etherparse::PacketBuilder;
+use firewall_common::{config::DEFAULT_ESTABLISHED, flow::Inspection};
+
+use super::{
+    report::{Case, Floor, Memory, Report, median},
+    table,
+};
+use crate::progress::Step;
+
+/// Numbers of flows: powers of two, which the driver spreads over with one multiplication.
+const FLOWS: [u64; 4] = [1, 1 << 10, 1 << 17, 1 << 20];
+/// Frames of one turn at least; a turn over many flows visits each twice.
+const FRAMES: u64 = 1 << 20;
+const STRIDE: u64 = 0x9e37_79b1;
+const PAYLOAD: usize = 100;
+
+/// Modes of firewall-ebpf's driver.
+const FIXED: u64 = 0;
+const CONVERSE: u64 = 1;
+const FRESH: u64 = 2;
+
+const PASS: u32 = 2;
+const DROP: u32 = 1;
+
+/// What the driver makes of its counter; the layout is firewall-ebpf's.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Drive {
+    count: u64,
+    flows: u64,
+    stride: u64,
+    mode: u64,
+}
+
+// SAFETY: plain words.
+unsafe impl aya::Pod for Drive {}
+
+/// One thing that is measured: a program over a frame.
+struct Bench {
+    name: &'static str,
+    program: &'static str,
+    frame: Vec<u8>,
+    drive: Drive,
+    verdict: u32,
+    /// Which of the loaded objects.
+    object: usize,
+    /// Nanoseconds per frame of each round, the driver's included.
+    rounds: Vec<f64>,
+}
+
+/// Measures everything.
+///
+/// # Errors
+/// When a program does not load, or does something else than what is to be measured.
+pub fn measure(locked: &[u8], unlocked: &[u8], rounds: u32) -> Result<Report> {
+    let mut cases = Vec::new();
+    let mut floors = Vec::new();
+    for flows in FLOWS {
+        let step = Step::start(format!("{flows} flows"));
+        let (floor, measured) = at(flows, locked, unlocked, rounds)?;
+        step.done("");
+        floors.push(floor);
+        cases.extend(measured);
+    }
+    let ebpf = table::load(locked, DEFAULT_ESTABLISHED)?;
+    let bytes = table::established_bytes(&ebpf)?;
+    let memory = Memory {
+        bytes_per_flow: bytes as f64 / f64::from(DEFAULT_ESTABLISHED),
+        established_capacity: DEFAULT_ESTABLISHED,
+        established_bytes: bytes,
+    };
+    Ok(Report { cases, floors, memory, rounds })
+}
+
+/// Everything at one number of flows.
+fn at(flows: u64, locked: &[u8], unlocked: &[u8], rounds: u32) -> Result<(Floor, Vec<Case>)> {
+    let capacity = u32::try_from(flows)?.max(1 << 10);
+    // One loaded object each for strict, bypass, strict without lock and new flows: what one case leaves behind is not another's start.
+    let mut objects = Vec::new();
+    for (object, inspection) in
+        [(locked, Inspection::Strict), (locked, Inspection::Bypass), (unlocked, Inspection::Strict), (locked, Inspection::Strict)]
+    {
+        let mut ebpf = table::load(object, capacity)?;
+        table::set_rule(&mut ebpf, inspection)?;
+        if objects.len() < 3 {
+            table::fill(&mut ebpf, flows, inspection)?;
+        }
+        load_programs(&mut ebpf)?;
+        objects.push(ebpf);
+    }
+    let mut benches = benches(flows)?;
+    for round in 0..=rounds {
+        for bench in &mut benches {
+            let ns = turn(&mut objects[bench.object], bench)?;
+            // The first round warms caches and clocks.
+            if round > 0 {
+                bench.rounds.push(ns);
+            }
+        }
+    }
+    summarize(flows, &benches)
+}
+
+fn benches(flows: u64) -> Result<Vec<Bench>> {
+    let data = frame(|tcp| tcp.ack(1))?;
+    let syn = frame(|tcp| tcp.syn())?;
+    let mut land = data.clone();
+    // Source and destination alike: dropped in stage sanity. The checksum is that of two equal addresses.
+    land.copy_within(26..30, 30);
+    fix_ip_checksum(&mut land);
+    let bench = |name, program, frame: &Vec<u8>, mode, verdict, object| Bench {
+        name,
+        program,
+        frame: frame.clone(),
+        drive: Drive { count: 0, flows, stride: STRIDE, mode },
+        verdict,
+        object,
+        rounds: Vec::new(),
+    };
+    Ok(vec![
+        bench("driver", "drive_empty", &data, CONVERSE, PASS, 0),
+        bench("floor", "drive_lookup", &data, CONVERSE, PASS, 0),
+        bench("established-strict", "drive_pipeline", &data, CONVERSE, PASS, 0),
+        bench("established-bypass", "drive_pipeline", &data, CONVERSE, PASS, 1),
+        bench("established-strict-unlocked", "drive_pipeline", &data, CONVERSE, PASS, 2),
+        bench("new-flow", "drive_pipeline", &syn, FRESH, PASS, 3),
+        bench("drop-sanity", "drive_pipeline", &land, FIXED, DROP, 3),
+    ])
+}
+
+type Tcp = etherparse::PacketBuilderStep<etherparse::TcpHeader>;
+
+/// A frame the driver can rewrite. A SYN is as long as a data segment: the driver's checksum arithmetic knows one total length.
+fn frame(flags: impl FnOnce(Tcp) -> Tcp) -> Result<Vec<u8>> {
+    let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]).ipv4([10, 0, 0, 0], [203, 0, 113, 1], 64).tcp(
+        40_000,
+        443,
+        1_000,
+        u16::MAX,
+    );
+    let mut bytes = Vec::new();
+    flags(builder).write(&mut bytes, &[0; PAYLOAD])?;
+    bytes.get_mut(18..20).context("an IPv4 header")?.fill(0);
+    fix_ip_checksum(&mut bytes);
+    Ok(bytes)
+}
+
+/// The header checksum (RFC 1071), over 20 bytes from offset 14.
+fn fix_ip_checksum(frame: &mut [u8]) {
+    frame[24..26].fill(0);
+    let sum: u32 = frame[14..34].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    frame[24..26].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+}
+
+fn load_programs(ebpf: &mut Ebpf) -> Result<()> {
+    for name in ["drive_empty", "drive_lookup", "drive_pipeline"] {
+        let program: &mut Xdp = ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?;
+        program.load().with_context(|| format!("cannot load {name}"))?;
+    }
+    Ok(())
+}
+
+/// One turn: nanoseconds per frame.
+fn turn(ebpf: &mut Ebpf, bench: &mut Bench) -> Result<f64> {
+    table::array::<Drive>(ebpf, "DRIVE")?.set(0, bench.drive, 0)?;
+    let frames = FRAMES.max(2 * bench.drive.flows);
+    let program: &Xdp = ebpf.program(bench.program).with_context(|| format!("no program {}", bench.program))?.try_into()?;
+    let options = TestRunOptions { data_in: Some(&bench.frame), repeat: u32::try_from(frames)?, ..TestRunOptions::new() };
+    let start = Instant::now();
+    let result = program.test_run(options)?;
+    let elapsed = start.elapsed();
+    if result.return_value != bench.verdict {
+        bail!("{} at {} flows: the last frame got verdict {}, not {}", bench.name, bench.drive.flows, result.return_value, bench.verdict);
+    }
+    bench.drive.count += frames;
+    Ok(elapsed.as_nanos() as f64 / frames as f64)
+}
+
+fn summarize(flows: u64, benches: &[Bench]) -> Result<(Floor, Vec<Case>)> {
+    let rounds = |name: &str| benches.iter().find(|bench| bench.name == name).map(|bench| bench.rounds.as_slice());
+    let driver = rounds("driver").context("the driver was measured")?;
+    let floor = rounds("floor").context("the floor was measured")?;
+    // Differences and ratios within a round, then the median: what slowed a round down slowed all of it.
+    let less_driver = |values: &[f64]| values.iter().zip(driver).map(|(value, driver)| value - driver).collect::<Vec<_>>();
+    let floor = less_driver(floor);
+    let (lookup_ns, lookup_ns_spread) = median(&floor);
+    let cases = benches
+        .iter()
+        .filter(|bench| !matches!(bench.name, "driver" | "floor"))
+        .map(|bench| {
+            // A frame that stays as it is costs no driving but the count.
+            let own = if bench.drive.mode == FIXED { bench.rounds.clone() } else { less_driver(&bench.rounds) };
+            let ratios: Vec<f64> = own.iter().zip(&floor).map(|(own, floor)| own / floor).collect();
+            let (ns, ns_spread) = median(&own);
+            Case { name: bench.name, flows, rules: 1, ns, ns_spread, floor_ns: lookup_ns, ratio: median(&ratios).0 }
+        })
+        .collect();
+    Ok((Floor { flows, driver_ns: median(driver).0, lookup_ns, lookup_ns_spread }, cases))
+}
