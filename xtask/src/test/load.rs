@@ -26,8 +26,11 @@ const SEED: u64 = 11;
 #[derive(Debug)]
 pub struct Pump {
     shared: Arc<Shared>,
-    threads: Option<(JoinHandle<Result<u64>>, JoinHandle<Result<u64>>)>,
+    /// The sender's and the receiver's, each of which returns its count of bytes.
+    threads: Option<(Counting, Counting)>,
 }
+
+type Counting = JoinHandle<Result<u64>>;
 
 #[derive(Debug)]
 struct Shared {
