@@ -12,7 +12,7 @@ use crate::{
     admit::{self, Admission},
     classify::{self, Decision, Zones},
     config::config_flags,
-    env::{Arrival, Env, InsertError, Notice},
+    env::{Env, InsertError, Notice},
     flow::{Flow, FlowKey, Sender, State, flow_flags},
     fragment,
     packet::Packet,
@@ -26,11 +26,10 @@ use crate::{
     visit::Visit,
 };
 
-/// Judges one frame and counts it.
+/// Judges one frame and counts it. The visit, [`Visit::new`] when it begins, then holds what the packet is.
 #[inline(always)]
-pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, arrival: Arrival) -> Verdict {
-    let mut visit = Visit::new(arrival, env.settings(), env.now());
-    let outcome = match judge(packet, env, &mut visit) {
+pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Verdict {
+    let outcome = match judge(packet, env, visit) {
         Ok(outcome) => outcome,
         Err(reason) => Outcome::dropped(reason),
     };
@@ -199,7 +198,7 @@ pub fn unconfirmed<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Ste
     if !establish {
         return conclude(env, visit, &tracked, outcome);
     }
-    establish_flow(env, visit, &found, &tracked, outcome);
+    *outcome = establish_flow(env, visit, &found, &tracked, rule);
     Step::Done
 }
 
@@ -258,36 +257,37 @@ fn judged_by(flow: &Flow, visit: &Visit) -> JudgedBy {
 }
 
 /// Moves a flow that both sides have confirmed (or a one-sided bypass flow within its quota) to the established table.
-#[inline(never)]
-fn establish_flow<E: Env>(env: &E, visit: &Visit, found: &E::Found, tracked: &Tracked, outcome: &mut Outcome) {
+#[inline(always)]
+fn establish_flow<E: Env>(env: &E, visit: &Visit, found: &E::Found, tracked: &Tracked, rule: &Rule) -> Outcome {
     if matches!(tracked.next, Next::EstablishOneSided) {
         env.with_embryonic(found, |flow| flow.flags |= flow_flags::ONE_SIDED);
     }
-    *outcome = match env.promote(&visit.descriptor.key, found) {
+    match env.promote(&visit.descriptor.key, found) {
         Ok(()) => Outcome::new(tracked.verdict, tracked.rule, Event::Established),
         Err(InsertError::Exists) => Outcome::new(tracked.verdict, tracked.rule, Event::None),
         Err(InsertError::Refused) => {
             env.notice(Notice::EstablishedFull);
             if visit.settings.flags & config_flags::TABLE_FULL_PASS == 0 {
                 // The sender will try again; the record must then be where it was.
-                env.with_embryonic(found, step_back);
+                env.with_embryonic(found, |flow| step_back(flow, visit.descriptor.key.protocol, rule));
                 Outcome::dropped(Reason::FlowTableFull)
             } else {
                 Outcome::new(tracked.verdict, tracked.rule, Event::None)
             }
         }
-    };
+    }
 }
 
 /// Undoes the state of a flow that found no room, so that the packet's repetition asks for room again.
 #[inline(always)]
-fn step_back(flow: &mut Flow) {
+fn step_back(flow: &mut Flow, protocol: u8, rule: &Rule) {
     if flow.state == State::Established as u8 {
         flow.state = State::SynReceived as u8;
     } else if flow.state == State::Stream as u8 {
         flow.state = State::Single as u8;
     }
     flow.flags &= !(flow_flags::REPLIED | flow_flags::ONE_SIDED);
+    flow.timeout = timeout::of(flow, protocol, &rule.timeouts);
 }
 
 /// Settles a tracked packet's outcome, or forgets its flow when the packet must be judged as a first one.

@@ -15,7 +15,7 @@ use aya_log_ebpf::warn;
 use firewall_common::{
     account::Outcome,
     counter::{Counters, InterfaceCounters, RuleCounters},
-    env::{Env, Glance, InsertError, Notice, Settings},
+    env::{Arrival, Env, Glance, InsertError, Notice, Settings},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
     parse::Descriptor,
@@ -47,6 +47,14 @@ impl<'a, C> Kernel<'a, C> {
     #[inline(always)]
     pub fn new(context: &'a C, interface: u32) -> Self {
         Self { context, interface }
+    }
+}
+
+impl<C: Stages> Kernel<'_, C> {
+    /// A packet's visit, begun now.
+    #[inline(always)]
+    pub fn visit(&self, arrival: Arrival) -> Visit {
+        Visit::new(arrival, self.settings(), self.now())
     }
 }
 
@@ -141,7 +149,8 @@ impl<C: Stages> Env for Kernel<'_, C> {
         let flow = unsafe { &mut *flow };
         *flow = Flow::default();
         fill(flow);
-        insert(maps::EMBRYONIC.insert(key, &*flow, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
+        let flow: &Flow = flow;
+        insert(maps::EMBRYONIC.insert(key, flow, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
     }
 
     #[inline(always)]

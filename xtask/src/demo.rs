@@ -92,8 +92,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 fn perform(binary: PathBuf) -> Result<Outcome> {
     let scratch = Scratch::create("demo")?;
-    let strict = scratch.directory_with("strict", "demo.toml", &strict_policy())?;
     let bypass = build::workspace().join(SHIPPED_POLICY);
+    let strict = scratch.directory_with("strict", "demo.toml", &strict_policy())?;
 
     let step = Step::start("connect client, lossy hop, gateway and server");
     let topology = Topology::create()?;
