@@ -27,6 +27,8 @@ pub mod reason;
 pub mod rule;
 pub mod sanity;
 pub mod seq;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod track;
 pub mod verdict;

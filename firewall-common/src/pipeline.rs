@@ -13,7 +13,7 @@ use crate::{
     classify::{self, Decision, Zones},
     config::config_flags,
     env::{Env, InsertError, Notice},
-    flow::{Flow, FlowKey, Sender, State, flow_flags},
+    flow::{Flow, FlowKey, Sender, State, flow_flags, peer_flags},
     fragment,
     packet::Packet,
     parse::Kind,
@@ -219,6 +219,7 @@ pub fn revalidate<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Step
         env.with_embryonic(&found, |flow| judged_by(flow, visit))
     };
     if by.gone {
+        env.remove(&visit.descriptor.key);
         return Step::First;
     }
     let decision = match classify::classify(env, visit, by.zones, by.reversed) {
@@ -242,6 +243,7 @@ pub fn revalidate<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Step
 /// What a live flow's first packet was judged by.
 #[derive(Clone, Copy, Debug)]
 struct JudgedBy {
+    /// The record changed hands, or its time was over before the new policy saw it: a longer time does not bring it back.
     gone: bool,
     zones: Zones,
     reversed: bool,
@@ -250,7 +252,7 @@ struct JudgedBy {
 #[inline(always)]
 fn judged_by(flow: &Flow, visit: &Visit) -> JudgedBy {
     JudgedBy {
-        gone: flow.identity != FlowKey::identity(&visit.descriptor.key),
+        gone: flow.identity != FlowKey::identity(&visit.descriptor.key) || flow.expired(visit.now, visit.settings.timeout_scale),
         zones: Zones { from: flow.from_zone, to: flow.to_zone },
         reversed: matches!(flow.sender(visit.descriptor.source_is_low), Sender::Responder),
     }
@@ -281,7 +283,8 @@ fn establish_flow<E: Env>(env: &E, visit: &Visit, found: &E::Found, tracked: &Tr
 /// Undoes the state of a flow that found no room, so that the packet's repetition asks for room again.
 #[inline(always)]
 fn step_back(flow: &mut Flow, protocol: u8, rule: &Rule) {
-    if flow.state == State::Established as u8 {
+    // A flow that came back from bypass has no handshake to go back to.
+    if flow.state == State::Established as u8 && !flow.responder.has(peer_flags::MIDSTREAM) {
         flow.state = State::SynReceived as u8;
     } else if flow.state == State::Stream as u8 {
         flow.state = State::Single as u8;
