@@ -5,6 +5,7 @@ mod lab;
 mod level;
 mod load;
 mod network;
+mod receiver;
 mod run;
 pub mod scenarios;
 mod step;

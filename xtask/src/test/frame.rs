@@ -188,7 +188,8 @@ impl Port {
     }
 }
 
-fn interface_index(interface: &str) -> Result<i32> {
+/// Its number in the namespace this thread is in.
+pub fn interface_index(interface: &str) -> Result<i32> {
     let probe = Socket::new(Domain::IPV4, Type::DGRAM, None).context("cannot open a socket")?;
     let index = rustix::net::netdevice::name_to_index(&probe, interface).with_context(|| format!("no interface {interface}"))?;
     i32::try_from(index).context("an interface number beyond all bounds")
