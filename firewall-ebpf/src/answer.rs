@@ -4,7 +4,7 @@ use core::ffi::c_void;
 
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
-    helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_store_bytes},
+    helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail, bpf_xdp_store_bytes},
     programs::XdpContext,
 };
 use firewall_common::{
@@ -16,6 +16,8 @@ use firewall_common::{
 use crate::context::XdpFrame;
 
 const MAC: usize = 6;
+/// The longest link header: addresses, two VLAN tags and the type. Every frame with an IP header is longer.
+const LINK: usize = 2 * MAC + 2 * 4 + 2;
 
 /// The action for a rejected frame. Whatever stands in the way of an answer, the frame is dropped.
 #[inline(always)]
@@ -31,7 +33,7 @@ pub extern "C" fn answer_xdp(context: *mut xdp_md, descriptor: *const Descriptor
     let Some(descriptor) = (unsafe { descriptor.as_ref() }) else { return xdp_action::XDP_DROP };
     let frame = XdpFrame::new(&XdpContext::new(context));
     let mut bytes = [0; ROOM];
-    let Some(link) = frame.read::<{ 2 * MAC }>(0).copied() else { return xdp_action::XDP_DROP };
+    let Some(link) = frame.read::<LINK>(0) else { return xdp_action::XDP_DROP };
     // What was sent to a group of stations is answered by none of them.
     if link[0] & 1 != 0 {
         return xdp_action::XDP_DROP;
@@ -42,16 +44,21 @@ pub extern "C" fn answer_xdp(context: *mut xdp_md, descriptor: *const Descriptor
     let length = if length > ROOM as u32 { ROOM as u32 } else { length };
     // SAFETY: the helpers check offsets and lengths against the frame; the buffers are at least as long as is said.
     let sent = unsafe {
-        bpf_xdp_adjust_tail(context, resize) == 0
+        // It grows at its head, where XDP promises room; behind the frame there may be none (veth). All of it is written anew: the
+        // longest link header, whatever this one's length, and over its end the answer.
+        let resized = if resize > 0 { bpf_xdp_adjust_head(context, -resize) } else { bpf_xdp_adjust_tail(context, resize) };
+        resized == 0
+            && bpf_xdp_store_bytes(context, 0, turned.as_ptr().cast_mut().cast::<c_void>(), LINK as u32) == 0
             && bpf_xdp_store_bytes(context, descriptor.ip_at, bytes.as_mut_ptr().cast::<c_void>(), length) == 0
-            && bpf_xdp_store_bytes(context, 0, turned.as_ptr().cast_mut().cast::<c_void>(), turned.len() as u32) == 0
     };
     if sent { xdp_action::XDP_TX } else { xdp_action::XDP_DROP }
 }
 
-/// Source and destination of the link, exchanged.
+/// A link header with source and destination exchanged; what follows them, VLAN tags included, stays.
 #[inline(always)]
-fn turn_round(link: [u8; 2 * MAC]) -> [u8; 2 * MAC] {
-    let [a, b, c, d, e, f, g, h, i, j, k, l] = link;
-    [g, h, i, j, k, l, a, b, c, d, e, f]
+fn turn_round(link: &[u8; LINK]) -> [u8; LINK] {
+    let mut turned = *link;
+    turned[..MAC].copy_from_slice(&link[MAC..2 * MAC]);
+    turned[MAC..2 * MAC].copy_from_slice(&link[..MAC]);
+    turned
 }

@@ -155,7 +155,8 @@ impl<C: Stages> Env for Kernel<'_, C> {
         // SAFETY: as above.
         let flow = unsafe { &mut *flow };
         fill(flow);
-        insert(maps::EMBRYONIC.insert(key, &*flow, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
+        let flow: &Flow = flow;
+        insert(maps::EMBRYONIC.insert(key, flow, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
     }
 
     #[inline(always)]

@@ -22,7 +22,7 @@ use crate::{
     setup::{self, Need},
     traffic::{self, Figures, Plan, TCP_PORT},
     undo,
-    weir::Weir,
+    weir::{Launch, Weir},
 };
 use claim::Claim;
 
@@ -102,7 +102,16 @@ fn perform(binary: PathBuf) -> Result<Outcome> {
     let step = Step::start("start Weir on the gateway, native XDP");
     let instance = format!("demo-{}", std::process::id());
     let interfaces = [OUTSIDE, INSIDE].map(|name| format!("{name}={name}:native"));
-    let weir = Weir::start(&binary, &topology.gateway, &instance, &interfaces, &strict, scratch.path().join("weir.log"))?;
+    let weir = Weir::start(Launch {
+        binary,
+        namespace: topology.gateway.name().to_owned(),
+        instance,
+        placement: "gateway",
+        interfaces: interfaces.to_vec(),
+        policies: strict.clone(),
+        log: scratch.path().join("weir.log"),
+        more: Vec::new(),
+    })?;
     if let Some(other) = weir.counters()?.interfaces.iter().find(|interface| interface.mode != "native") {
         bail!("{} is attached in {} mode, not in native", other.name, other.mode);
     }

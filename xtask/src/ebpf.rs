@@ -83,6 +83,19 @@ pub fn find_linker() -> Option<PathBuf> {
 /// # Errors
 /// A sentence for a person: what is missing (with the command that installs it), or that the compiler failed.
 pub fn build(workspace: &Path, target_directory: &Path, features: &[&str]) -> Result<PathBuf, String> {
+    let mut command = cargo(workspace, &["build"], target_directory, features)?;
+    let status = command.status().map_err(|error| format!("cannot start the compiler: {error}"))?;
+    if !status.success() {
+        return Err(format!("building the eBPF object failed ({status}); the compiler's messages are above"));
+    }
+    Ok(target_directory.join(TARGET).join("bpf").join(OBJECT_NAME))
+}
+
+/// A cargo verb (`build`, `clippy`) on the eBPF crate, ready to run.
+///
+/// # Errors
+/// A sentence for a person: what is missing, with the command that installs it.
+pub fn cargo(workspace: &Path, verb: &[&str], target_directory: &Path, features: &[&str]) -> Result<Command, String> {
     let toolchain =
         find_toolchain().ok_or("no Rust compiler for BPF found: run `cargo xtask setup`, which installs one or says what to install")?;
     let linker = find_linker().ok_or("bpf-linker not found: run `cargo xtask setup`, which installs it")?;
@@ -111,7 +124,8 @@ pub fn build(workspace: &Path, target_directory: &Path, features: &[&str]) -> Re
     ];
     command
         .current_dir(workspace)
-        .args(["build", "--package", "firewall-ebpf", "--profile", "bpf", "--target", TARGET, "--target-dir"])
+        .args(verb)
+        .args(["--package", "firewall-ebpf", "--profile", "bpf", "--target", TARGET, "--target-dir"])
         .arg(target_directory)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
         // aya-ebpf and our own crates enable unstable features of this target.
@@ -122,9 +136,5 @@ pub fn build(workspace: &Path, target_directory: &Path, features: &[&str]) -> Re
     if !features.is_empty() {
         command.args(["--features", &features.join(",")]);
     }
-    let status = command.status().map_err(|error| format!("cannot start the compiler ({toolchain}): {error}"))?;
-    if !status.success() {
-        return Err(format!("building the eBPF object with {toolchain} failed ({status}); the compiler's messages are above"));
-    }
-    Ok(target_directory.join(TARGET).join("bpf").join(OBJECT_NAME))
+    Ok(command)
 }

@@ -16,6 +16,7 @@ pub mod report;
 pub mod scratch;
 pub mod setup;
 pub mod tcp;
+pub mod test;
 pub mod traffic;
 pub mod undo;
 pub mod weir;

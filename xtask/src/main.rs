@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build, ctcp, demo, setup, tcp};
+use xtask::{bench, build, ctcp, demo, setup, tcp, test};
 
 /// Developer verbs of Weir.
 #[derive(Debug, Parser)]
@@ -23,6 +23,11 @@ enum Verb {
     Demo(demo::Arguments),
     /// Measure what a packet costs, as ratios to floors of the same run.
     Bench(bench::Arguments),
+    /// Run the tests, all of them or those of some levels.
+    Test(test::Arguments),
+    /// One end-to-end scenario of the tests.
+    #[command(hide = true)]
+    Scenario(test::ScenarioArguments),
     /// One endpoint of an IPsec-over-TCP pair, inside a namespace.
     #[command(hide = true)]
     CtcpEndpoint(ctcp::endpoint::Arguments),
@@ -37,6 +42,8 @@ fn main() -> ExitCode {
         Verb::Build(arguments) => build::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Test(arguments) => test::run(&arguments),
+        Verb::Scenario(arguments) => test::run_scenario(&arguments),
         Verb::CtcpEndpoint(arguments) => ctcp::endpoint::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::TcpEndpoint(arguments) => tcp::run(&arguments).map(|()| ExitCode::SUCCESS),
     };

@@ -10,17 +10,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{
-    command,
-    netns::{Namespace, process::Process},
-    undo,
-};
+use crate::{command, netns::process::Process, undo};
 
 /// How long the daemon may take to be ready, and to leave.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Sockets and locks of running daemons.
+const RUNTIME: &str = "/run/weir";
 const RETRY: Duration = Duration::from_millis(100);
 /// Lines of the daemon's log shown when something is wrong with it.
 const LOG_LINES: usize = 20;
@@ -31,6 +29,15 @@ pub struct Counters {
     /// Packets dropped, by reason.
     pub drops: BTreeMap<String, u64>,
     pub interfaces: Vec<Interface>,
+    /// How full the dataplane's tables are, by name.
+    #[serde(default)]
+    pub tables: BTreeMap<String, Table>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Table {
+    pub entries: u64,
+    pub capacity: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -51,46 +58,69 @@ impl Counters {
     }
 }
 
+/// How a daemon is started.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    pub binary: PathBuf,
+    /// Name of the namespace it works in.
+    pub namespace: String,
+    pub instance: String,
+    /// `gateway` or `host`.
+    pub placement: &'static str,
+    /// `ZONE=INTERFACE:MODE` each.
+    pub interfaces: Vec<String>,
+    pub policies: PathBuf,
+    /// File that takes what it says, over all starts.
+    pub log: PathBuf,
+    /// Further arguments of `weir run`.
+    pub more: Vec<String>,
+}
+
+impl Launch {
+    fn spawn(&self) -> Result<Process> {
+        let log = File::options().create(true).append(true).open(&self.log);
+        let log = log.with_context(|| format!("cannot write {}", self.log.display()))?;
+        let mut command = Command::new(&self.binary);
+        command.args(["run", "--netns", &self.namespace, "--instance", &self.instance, "--placement", self.placement]);
+        for interface in &self.interfaces {
+            command.args(["--interface", interface]);
+        }
+        command.arg("--policies").arg(&self.policies).args(["--on-exit", "detach"]).args(&self.more);
+        command.stdin(Stdio::null()).stdout(log.try_clone().context("cannot duplicate a file")?).stderr(log);
+        Process::spawn("weir", &mut command)
+    }
+}
+
 /// A daemon with its instance. Dropped without [`Weir::stop`], it is ended and its pins are removed.
 #[derive(Debug)]
 pub struct Weir {
-    binary: PathBuf,
-    instance: String,
-    log: PathBuf,
+    launch: Launch,
     daemon: Process,
-    _pins: undo::Guard,
+    _left: undo::Guard,
 }
 
 impl Weir {
-    /// Starts a gateway between these interfaces (`ZONE=INTERFACE:MODE`) and waits until it is ready.
-    pub fn start(
-        binary: &Path,
-        namespace: &Namespace,
-        instance: &str,
-        interfaces: &[String],
-        policies: &Path,
-        log: PathBuf,
-    ) -> Result<Self> {
-        let pins = pins(instance);
-        let left = pins.clone();
-        // Older than the daemon's own guard, so it acts when the daemon is gone. After a good end there is nothing to do.
-        let pins = undo::Guard::new(move || {
-            if left.exists() && fs::remove_dir_all(&left).is_err() {
-                eprintln!("warning: cannot remove {}", left.display());
-            }
-        });
-        let output = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
-        let mut command = Command::new(binary);
-        command.args(["run", "--netns", namespace.name(), "--instance", instance, "--placement", "gateway"]);
-        for interface in interfaces {
-            command.args(["--interface", interface]);
-        }
-        command.arg("--policies").arg(policies).args(["--on-exit", "detach"]);
-        command.stdin(Stdio::null()).stdout(output.try_clone().context("cannot duplicate a file")?).stderr(output);
-        let daemon = Process::spawn("weir", &mut command)?;
-        let weir = Self { binary: binary.to_owned(), instance: instance.to_owned(), log, daemon, _pins: pins };
+    /// Starts the daemon and waits until it is ready.
+    pub fn start(launch: Launch) -> Result<Self> {
+        let instance = launch.instance.clone();
+        // Older than the daemon's own guard, so it acts when the daemon is gone. After a good end there are no pins.
+        let left = undo::Guard::new(move || remove_left(&instance));
+        let daemon = launch.spawn()?;
+        let weir = Self { launch, daemon, _left: left };
         weir.wait_until_ready()?;
         Ok(weir)
+    }
+
+    /// Ends the daemon as a crash would (SIGKILL): it can do nothing about it.
+    pub fn kill(&self) -> Result<()> {
+        self.daemon.child().kill().context("cannot kill weir")?;
+        self.daemon.wait(PATIENCE).map(drop)
+    }
+
+    /// Starts the daemon again after [`Weir::kill`] and waits until it is ready.
+    pub fn restart(&mut self) -> Result<()> {
+        self.daemon = self.launch.spawn()?;
+        self.wait_until_ready()
     }
 
     fn wait_until_ready(&self) -> Result<()> {
@@ -116,19 +146,28 @@ impl Weir {
     }
 
     pub fn counters(&self) -> Result<Counters> {
-        let text = self.verb(&["counters"], &["--json"])?;
-        serde_json::from_str(&text).with_context(|| format!("`weir counters --json` printed {text}"))
+        self.read("counters", &[])
     }
 
     /// The counters with everything that was not needed so far.
     pub fn all_counters(&self) -> Result<Value> {
-        let text = self.verb(&["counters"], &["--json"])?;
-        serde_json::from_str(&text).with_context(|| format!("`weir counters --json` printed {text}"))
+        self.read("counters", &[])
     }
 
     /// What a reading verb shows to a person.
     pub fn show(&self, verb: &str) -> Result<String> {
         self.verb(&[verb], &[])
+    }
+
+    /// What a reading verb prints for programs.
+    pub fn read<T: DeserializeOwned>(&self, verb: &str, arguments: &[&str]) -> Result<T> {
+        let text = self.verb(&[verb], &[arguments, &["--json"]].concat())?;
+        serde_json::from_str(&text).with_context(|| format!("`weir {verb} --json` printed {text}"))
+    }
+
+    /// Everything the daemon has said.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.launch.log).unwrap_or_default()).into_owned()
     }
 
     /// Ends the daemon, which takes its programs along, and makes sure that nothing of the instance stays.
@@ -137,7 +176,7 @@ impl Weir {
         if !status.success() {
             bail!("weir did not end well ({status}):{}", self.last_log_lines());
         }
-        let pins = pins(&self.instance);
+        let pins = pins(&self.launch.instance);
         if pins.exists() {
             fs::remove_dir_all(&pins).with_context(|| format!("weir left {} behind, and it cannot be removed", pins.display()))?;
             bail!("weir left {} behind although it ran with `--on-exit detach`; it is removed now", pins.display());
@@ -146,12 +185,11 @@ impl Weir {
     }
 
     fn verb(&self, verb: &[&str], arguments: &[&str]) -> Result<String> {
-        command::output(Command::new(&self.binary).args(verb).args(["--instance", &self.instance]).args(arguments))
+        command::output(Command::new(&self.launch.binary).args(verb).args(["--instance", &self.launch.instance]).args(arguments))
     }
 
     fn last_log_lines(&self) -> String {
-        let log = fs::read(&self.log).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines.get(lines.len().saturating_sub(LOG_LINES)..).unwrap_or_default().iter().map(|line| format!("\n    {line}")).collect()
     }
@@ -160,6 +198,18 @@ impl Weir {
 /// Where an instance pins its maps, links and programs.
 fn pins(instance: &str) -> PathBuf {
     Path::new("/sys/fs/bpf/weir").join(instance)
+}
+
+/// Removes what a daemon that could not end by itself leaves: its pins (and with them its programs), its socket and its lock.
+fn remove_left(instance: &str) {
+    let pins = pins(instance);
+    if pins.exists() && fs::remove_dir_all(&pins).is_err() {
+        eprintln!("warning: cannot remove {}", pins.display());
+    }
+    for suffix in ["sock", "lock"] {
+        // Missing is what it should be.
+        let _ = fs::remove_file(Path::new(RUNTIME).join(format!("{instance}.{suffix}")));
+    }
 }
 
 #[cfg(test)]

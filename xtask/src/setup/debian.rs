@@ -10,7 +10,7 @@ use crate::{command, progress::Step};
 /// Where `llvm-22-dev` puts LLVM.
 pub(super) const LLVM: &str = "/usr/lib/llvm-22";
 
-const COMPILER: [&str; 3] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf"];
+const COMPILER: [&str; 4] = ["rustc-web", "cargo-web", "libstd-rust-web-dev-bpf", "rust-web-clippy"];
 const LINKER: [&str; 2] = ["llvm-22-dev", "libzstd-dev"];
 
 /// Installs the packages for what is missing. Returns those the package sources do not know; all others are installed then.

@@ -1,0 +1,102 @@
+//! `cargo xtask test`: every test there is, by level. Nothing is left out without a word: a level that cannot run has failed.
+
+mod frame;
+mod lab;
+mod level;
+mod load;
+mod network;
+mod receiver;
+mod run;
+pub mod scenarios;
+mod step;
+mod stream;
+mod suite;
+
+use std::{path::PathBuf, process::ExitCode, time::Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    command,
+    setup::{self, Need},
+    undo,
+};
+use level::Level;
+use step::Outcome;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Levels to run [default: all, in this order]
+    #[arg(value_enum, value_name = "LEVEL")]
+    levels: Vec<Level>,
+    /// Show what would run, and run nothing.
+    #[arg(long)]
+    list: bool,
+    /// Run only the end-to-end scenarios with these names.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Use this `weir` instead of building one, in the level netns.
+    #[arg(long, value_name = "FILE")]
+    weir: Option<PathBuf>,
+}
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let levels = arguments.chosen()?;
+    if arguments.list {
+        for level in levels {
+            for step in level.steps(&arguments.only)? {
+                println!("{:<7} {}", level.name(), step.title);
+            }
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    if levels.iter().any(|level| level.needs_root()) {
+        command::require_root("a level of these tests")?;
+    }
+    undo::on_signals()?;
+    setup::ensure(Need::Run)?;
+    let start = Instant::now();
+    let mut outcomes = Vec::new();
+    for level in levels {
+        level.perform(arguments.weir.as_deref(), &arguments.only, &mut outcomes);
+    }
+    print!("{}", step::table(&outcomes, start.elapsed()));
+    let (passed, failed) =
+        outcomes.iter().fold((0, 0), |(passed, failed), (_, outcome)| (passed + outcome.passed, failed + outcome.failed));
+    println!("{passed} passed, {failed} failed");
+    Ok(if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Arguments {
+    fn chosen(&self) -> Result<Vec<Level>> {
+        if let Some(name) = self.only.iter().find(|name| scenarios::ALL.iter().all(|scenario| scenario.name != **name)) {
+            bail!("there is no scenario `{name}`; `cargo xtask test netns --list` shows them all");
+        }
+        let mut levels = if self.levels.is_empty() { Level::ALL.to_vec() } else { self.levels.clone() };
+        levels.sort();
+        levels.dedup();
+        if !self.only.is_empty() && levels != [Level::Netns] {
+            bail!("--only picks scenarios of the level netns: say `cargo xtask test netns --only …`");
+        }
+        Ok(levels)
+    }
+}
+
+/// One scenario in this process: `xtask scenario`, which [`Arguments`]' verb starts for each, so that a scenario that hangs or panics
+/// can be ended and leaves nothing behind.
+#[derive(Debug, clap::Args)]
+pub struct ScenarioArguments {
+    name: String,
+    #[arg(long, value_name = "FILE")]
+    weir: PathBuf,
+}
+
+pub fn run_scenario(arguments: &ScenarioArguments) -> Result<ExitCode> {
+    undo::on_signals()?;
+    let scenario = scenarios::ALL.iter().find(|scenario| scenario.name == arguments.name);
+    let scenario = scenario.with_context(|| format!("there is no scenario `{}`", arguments.name))?;
+    println!("{}", scenarios::run(scenario, &arguments.weir)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+type Outcomes = Vec<(Level, Outcome)>;

@@ -1,0 +1,136 @@
+//! The end-to-end scenarios: real TCP stacks in namespaces, a real `weir` in native XDP between them. Each asserts on what the endpoints
+//! saw and on what Weir counted.
+
+mod attack;
+mod bulk;
+mod connections;
+mod crash;
+mod datagrams;
+mod deny;
+mod expiry;
+mod flood;
+mod fragments;
+mod host;
+mod policy;
+mod tags;
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::{lab::Lab, network::Placement};
+
+/// Ports the usual policy allows strictly, allows with a short idle time, rejects, and does not name.
+const ALLOWED: u16 = 7000;
+const SHORT_LIVED: u16 = 7100;
+const REJECTED: u16 = 7200;
+const DENIED: u16 = 7300;
+
+/// The policy most scenarios run under. Nothing but what it names passes.
+const USUAL: &str = r#"
+[[rule]]
+name = "served"
+from = "outside"
+to = "inside"
+service = "tcp/7000-7099, udp/7000-7099"
+action = "allow"
+inspection = "strict"
+
+[[rule]]
+name = "short-lived"
+from = "outside"
+to = "inside"
+service = "tcp/7100"
+action = "allow"
+idle-timeout = "1s"
+
+[[rule]]
+name = "refused"
+from = "outside"
+to = "inside"
+service = "tcp/7200, udp/7200"
+action = "reject"
+
+[[rule]]
+name = "ping"
+from = "outside"
+to = "inside"
+service = "icmp/echo-request, icmpv6/echo-request"
+action = "allow"
+"#;
+
+/// One end-to-end scenario.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    pub name: &'static str,
+    pub about: &'static str,
+    placement: Placement,
+    policy: &'static str,
+    /// Further arguments of `weir run`.
+    more: &'static [&'static str],
+    /// Returns the figures worth showing.
+    run: fn(&mut Lab) -> Result<String>,
+}
+
+impl Scenario {
+    const fn gateway(name: &'static str, about: &'static str, run: fn(&mut Lab) -> Result<String>) -> Self {
+        Self { name, about, placement: Placement::Gateway, policy: USUAL, more: &[], run }
+    }
+
+    const fn host(name: &'static str, about: &'static str, run: fn(&mut Lab) -> Result<String>) -> Self {
+        Self { placement: Placement::Host, policy: host::POLICY, ..Self::gateway(name, about, run) }
+    }
+
+    const fn with(self, more: &'static [&'static str]) -> Self {
+        Self { more, ..self }
+    }
+}
+
+pub const ALL: &[Scenario] = &[
+    Scenario::gateway("bulk", "64 MiB each way, every byte compared, nothing dropped", bulk::v4),
+    Scenario::gateway("bulk-v6", "the same over IPv6, neighbours discovered through Weir", bulk::v6),
+    Scenario::gateway("short-connections", "200 connections end in time-wait, nothing dropped", connections::short),
+    Scenario::gateway("half-close", "a server goes on sending after its client has closed", connections::half_close),
+    Scenario::gateway("reset", "a reset closes the flow", connections::reset),
+    Scenario::gateway("udp", "datagrams come back over IPv4 and IPv6", datagrams::udp),
+    Scenario::gateway("ping", "echo requests are answered over IPv4 and IPv6", datagrams::ping),
+    Scenario::gateway("denied", "a port no rule names cannot be reached", deny::denied),
+    Scenario::gateway("rejected", "a rejected port refuses at once", deny::rejected),
+    Scenario::gateway("vlan", "tagged frames are read and judged", tags::judged),
+    Scenario::gateway("attack", "a blind attacker does not disturb an open connection", attack::blind),
+    Scenario::gateway("spoofed-side", "an attacker on the wrong side does not get into a flow", attack::wrong_side),
+    Scenario::gateway("fragments", "a datagram in fragments passes, a fragment alone does not", fragments::both),
+    Scenario::gateway("expiry", "a flow ends with its idle time", expiry::idle),
+    Scenario::gateway("flood", "50 000 SYNs do not disturb an open connection", flood::syns).with(&["--embryonic", "4096"]),
+    Scenario::gateway("policy-swap", "50 changes of policy under load lose nothing", policy::swap),
+    Scenario::gateway("policy-cut", "a policy that denies cuts a live flow within a second", policy::cut),
+    Scenario::gateway("policy-relearn", "a live flow goes from bypass to strict without a loss", policy::relearn),
+    Scenario::gateway("crash", "traffic and denial outlive a killed controller", crash::killed),
+    Scenario::host("host-served", "a host's open port is reached, a closed one is not", host::served),
+    Scenario::host("host-outgoing", "a host's own connections work, unsolicited packets do not", host::outgoing),
+];
+
+/// Runs one scenario in this process. The error says everything there is to know.
+pub fn run(scenario: &Scenario, binary: &Path) -> Result<String> {
+    let mut lab = Lab::create(binary, scenario.placement, scenario.policy, scenario.more).context("the scenario cannot begin")?;
+    let result = (scenario.run)(&mut lab);
+    if let Err(error) = result {
+        eprintln!("{}", lab.diagnosis());
+        return Err(error);
+    }
+    lab.stop()?;
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::ALL;
+
+    #[test]
+    fn every_scenario_has_a_name_of_its_own() {
+        let names: BTreeSet<_> = ALL.iter().map(|scenario| scenario.name).collect();
+        assert_eq!(names.len(), ALL.len());
+    }
+}
