@@ -1,4 +1,4 @@
-//! Programs that `cargo xtask bench` runs through PROG_TEST_RUN; built with feature `bench` alone and never shipped.
+//! Programs that `cargo xtask bench` runs; built with feature `bench` alone and never shipped.
 //!
 //! A test run repeats one frame. So that it meets many flows, each program first rewrites the frame: it takes the next number from
 //! [`DRIVE`] and makes it a flow (of as many as are asked for, in an order no prefetcher guesses), a direction and a sequence number, such
@@ -7,7 +7,7 @@
 use aya_ebpf::{
     bindings::xdp_action,
     macros::{map, xdp},
-    maps::Array,
+    maps::{Array, PerCpuArray},
     programs::XdpContext,
 };
 use firewall_common::{
@@ -167,4 +167,90 @@ pub fn drive_pipeline(context: XdpContext) -> u32 {
         Verdict::Learn | Verdict::NoLearn => xdp_action::XDP_PASS,
         Verdict::Drop(_) | Verdict::Answer => xdp_action::XDP_DROP,
     }
+}
+
+/// Bytes of every frame the generator sends: the least Ethernet allows.
+const FRAME: usize = 64;
+const TCP_CHECKSUM: usize = TCP + 16;
+
+/// A frame and how it differs from flow to flow. Written by the benchmark between runs, while none is under way.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Template {
+    /// Frames sent of it so far.
+    pub count: u64,
+    /// As in [`Drive`].
+    pub flows: u64,
+    /// As in [`Drive`].
+    pub stride: u64,
+    /// Sequence number of each flow's first segment, and by how much that of the next is greater.
+    pub seq: u32,
+    pub step: u32,
+    /// Not 0: the frame is the responder's, and the initiator is its destination.
+    pub from_responder: u64,
+    /// The frame for an initiator whose address ends in 16 zero bits, with sequence number 0 and valid checksums.
+    pub frame: [u64; FRAME / 8],
+}
+
+#[map]
+pub static TEMPLATE: Array<Template> = Array::with_max_entries(1, 0);
+
+/// Frames that reached [`count_and_drop`].
+#[map]
+pub static RECEIVED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Sends the template's next frame; runs on live frames. The whole frame is written: its page was another frame before, which whoever
+/// received it may have changed.
+#[xdp(frags)]
+pub fn generate(context: XdpContext) -> u32 {
+    let Some(template) = TEMPLATE.get_ptr_mut(0) else { return xdp_action::XDP_ABORTED };
+    // SAFETY: the map's only element; the benchmark runs on one CPU at a time.
+    let template = unsafe { &mut *template };
+    let start = context.data();
+    if start + FRAME > context.data_end() {
+        return xdp_action::XDP_ABORTED;
+    }
+    let number = template.count;
+    template.count += 1;
+    let round = number.checked_div(template.flows).unwrap_or(0) as u32;
+    let flow = (number.wrapping_mul(template.stride) & (template.flows - 1)) as u32 & 0xffff;
+    let seq = template.seq.wrapping_add(round.wrapping_mul(template.step));
+    let initiator = if template.from_responder == 0 { SOURCE } else { DESTINATION };
+    // SAFETY: all of it lies below FRAME, which lies in the frame.
+    unsafe {
+        for (word, value) in template.frame.iter().enumerate() {
+            core::ptr::write_volatile((start + 8 * word) as *mut u64, *value);
+        }
+        write16(start + initiator + 2, flow as u16);
+        write32(start + TCP + 4, seq);
+        add_to_checksum(start + IP_CHECKSUM, flow);
+        add_to_checksum(start + TCP_CHECKSUM, flow + (seq >> 16) + (seq & 0xffff));
+    }
+    xdp_action::XDP_TX
+}
+
+/// Mends a checksum for words that were 0 and now sum to `sum` (RFC 1624).
+///
+/// # Safety
+/// Two bytes at `at` lie in the frame.
+#[inline(always)]
+unsafe fn add_to_checksum(at: usize, sum: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let old = u16::from_be(core::ptr::read_volatile(at as *const u16));
+        let sum = u32::from(!old) + sum;
+        let sum = (sum & 0xffff) + (sum >> 16);
+        let sum = (sum & 0xffff) + (sum >> 16);
+        write16(at, !(sum as u16));
+    }
+}
+
+/// The end of a path: counts the frame and drops it.
+#[xdp(frags)]
+pub fn count_and_drop(_: XdpContext) -> u32 {
+    if let Some(received) = RECEIVED.get_ptr_mut(0) {
+        // SAFETY: this CPU's own element.
+        unsafe { *received += 1 };
+    }
+    xdp_action::XDP_DROP
 }

@@ -2,20 +2,25 @@
 //!
 //! Times per packet come from PROG_TEST_RUN over programs that drive one frame through many flows (firewall-ebpf's `bench`). Every case and
 //! both floors take turns, round after round, so that what disturbs the machine disturbs all alike; the figures are medians.
+//!
+//! Forwarded packets are compared with nftables' in the same way, in network namespaces.
 
+mod forwarding;
 mod packets;
 mod report;
 mod table;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 
 use crate::{
-    build, ebpf,
+    build, command, ebpf,
     progress::Step,
     setup::{self, Need},
+    undo,
 };
+use report::Report;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -33,16 +38,41 @@ pub struct Arguments {
     /// Fail when a figure is over its budget.
     #[arg(long)]
     check: bool,
+    /// Measure this part alone.
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+    /// Forward through this `weir` instead of building one.
+    #[arg(long, value_name = "FILE")]
+    weir: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// What the pipeline costs a packet.
+    Packets,
+    /// What a gateway costs a packet, against nftables.
+    Forwarding,
 }
 
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    command::require_root("the benchmark")?;
+    undo::on_signals()?;
     setup::ensure(Need::Run)?;
+    let asked = |part| arguments.only.is_none_or(|only| only == part);
     let step = Step::start("building the benchmark's programs");
     let target = build::workspace().join("target").join("ebpf-bench");
     let locked = object(&target, &["bench"])?;
-    let unlocked = object(&target, &["bench", "unlocked"])?;
+    let unlocked = if asked(Part::Packets) { Some(object(&target, &["bench", "unlocked"])?) } else { None };
     step.done("");
-    let report = packets::measure(&locked, &unlocked, arguments.rounds, arguments.case.as_deref().zip(arguments.flows))?;
+    let only = arguments.case.as_deref().zip(arguments.flows);
+    let packets = unlocked.map(|unlocked| packets::measure(&locked, &unlocked, arguments.rounds, only)).transpose()?;
+    let forwarding = if asked(Part::Forwarding) {
+        let weir = arguments.weir.clone().map_or_else(|| build::weir(true), Ok)?;
+        forwarding::measure(&locked, &weir, arguments.rounds)?
+    } else {
+        Vec::new()
+    };
+    let report = Report { packets, forwarding, rounds: arguments.rounds };
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

@@ -96,9 +96,10 @@ impl End<'_> {
         // it polls, which it does with GRO on or with an XDP program of its own.
         let gro = if *faces_xdp { "on" } else { "off" };
         let offloads = ["--offload", interface, "tx", "off", "tso", "off", "gso", "off", "gro", gro];
-        command::output(namespace.command("ethtool").args(offloads))?;
         namespace.ip(&format!("address add {address} dev {interface}"))?;
         namespace.ip(&format!("link set {interface} up"))?;
+        // Once it is up: GRO turned on before does not make the other end one that frames can be redirected to.
+        command::output(namespace.command("ethtool").args(offloads))?;
         // A static neighbour: no resolution whose loss or timing would show in a measurement.
         namespace.ip(&format!("neighbour replace {} lladdr {} dev {interface} nud permanent", neighbour.ip_address(), neighbour.mac))
     }

@@ -8,7 +8,7 @@ use etherparse::PacketBuilder;
 use firewall_common::{config::DEFAULT_ESTABLISHED, flow::Inspection};
 
 use super::{
-    report::{Case, Floor, Memory, Report, median},
+    report::{Case, Floor, Memory, Packets, median},
     table,
 };
 use crate::progress::Step;
@@ -58,7 +58,7 @@ struct Bench {
 ///
 /// # Errors
 /// When a program does not load, or does something else than what is to be measured.
-pub fn measure(locked: &[u8], unlocked: &[u8], rounds: u32, only: Option<(&str, u64)>) -> Result<Report> {
+pub fn measure(locked: &[u8], unlocked: &[u8], rounds: u32, only: Option<(&str, u64)>) -> Result<Packets> {
     let mut cases = Vec::new();
     let mut floors = Vec::new();
     for flows in FLOWS.into_iter().filter(|flows| only.is_none_or(|(_, wanted)| wanted == *flows)) {
@@ -68,14 +68,24 @@ pub fn measure(locked: &[u8], unlocked: &[u8], rounds: u32, only: Option<(&str, 
         floors.push(floor);
         cases.extend(measured);
     }
-    let ebpf = table::load(locked, DEFAULT_ESTABLISHED)?;
-    let bytes = table::established_bytes(&ebpf)?;
-    let memory = Memory {
-        bytes_per_flow: bytes as f64 / f64::from(DEFAULT_ESTABLISHED),
+    Ok(Packets { cases, floors, memory: memory(locked)? })
+}
+
+/// What the established table takes, and what of it is each flow's.
+fn memory(object: &[u8]) -> Result<Memory> {
+    let bytes = |capacity| table::established_bytes(&table::load(object, capacity)?);
+    let established_bytes = bytes(DEFAULT_ESTABLISHED)?;
+    let larger = 2 * DEFAULT_ESTABLISHED;
+    Ok(Memory {
+        bytes_per_flow: bytes_per_flow((DEFAULT_ESTABLISHED, established_bytes), (larger, bytes(larger)?)),
         established_capacity: DEFAULT_ESTABLISHED,
-        established_bytes: bytes,
-    };
-    Ok(Report { cases, floors, memory, rounds })
+        established_bytes,
+    })
+}
+
+/// Of two tables, each with its capacity and bytes. What a table takes however large it is belongs to no flow.
+fn bytes_per_flow(small: (u32, u64), large: (u32, u64)) -> f64 {
+    (large.1 as f64 - small.1 as f64) / (f64::from(large.0) - f64::from(small.0))
 }
 
 /// Everything at one number of flows.
@@ -205,4 +215,14 @@ fn summarize(flows: u64, benches: &[Bench]) -> Result<(Floor, Vec<Case>)> {
         })
         .collect();
     Ok((Floor { flows, driver_ns: median(driver).0, lookup_ns, lookup_ns_spread }, cases))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_table_takes_anyway_is_no_flow_s() {
+        assert_eq!(bytes_per_flow((1_000, 1_400 + 256_000), (2_000, 1_400 + 512_000)), 256.0);
+    }
 }

@@ -5,10 +5,20 @@ use serde::Serialize;
 /// Names and shapes are part of the contract: `bench --json`.
 #[derive(Debug, Serialize)]
 pub struct Report {
+    /// Left out when only forwarding was measured.
+    #[serde(flatten)]
+    pub packets: Option<Packets>,
+    /// Empty when it was not measured.
+    pub forwarding: Vec<Forwarding>,
+    pub rounds: u32,
+}
+
+/// What single packets cost, without a network.
+#[derive(Debug, Serialize)]
+pub struct Packets {
     pub cases: Vec<Case>,
     pub floors: Vec<Floor>,
     pub memory: Memory,
-    pub rounds: u32,
 }
 
 /// One case at one number of flows. Times are nanoseconds per packet without the driver's.
@@ -37,10 +47,34 @@ pub struct Floor {
 
 #[derive(Debug, Clone, Serialize)]
 pub struct Memory {
-    /// Key, value and the kernel's overhead, for each flow the established table has room for.
+    /// Key, value and the kernel's overhead: what room for one more established flow takes.
     pub bytes_per_flow: f64,
     pub established_capacity: u32,
     pub established_bytes: u64,
+}
+
+/// One contestant's packets through the gateway. Every time is what a packet costs the one CPU that does everything, veth pairs included.
+#[derive(Debug, Clone, Serialize)]
+pub struct Forwarding {
+    /// `no-firewall`, `nftables` or `weir`.
+    pub name: &'static str,
+    pub flows: u64,
+    /// Of the whole path, the generator included.
+    pub packets_per_second: f64,
+    /// Nanoseconds of the whole path.
+    pub ns: f64,
+    pub ns_spread: f64,
+    /// The generator's part of it: the path when packets are dropped at the gateway's first interface.
+    pub generator_ns: f64,
+    /// What the gateway adds to that: its forwarding, the contestant, and the second veth pair.
+    pub ns_marginal: f64,
+    pub ns_marginal_spread: f64,
+    /// Packets per second of the whole path as a multiple of nftables': above 1 is faster.
+    pub ratio_to_nftables: f64,
+    /// The least share of the packets that came out in any round.
+    pub delivered: f64,
+    /// Rounds the figures are medians of.
+    pub rounds: usize,
 }
 
 /// Largest ratio to the one-lookup floor that is accepted: case, flows, ratio.
@@ -50,6 +84,45 @@ const MOST_BYTES_PER_FLOW: f64 = 256.0;
 impl Report {
     /// A sentence for each budget that is exceeded.
     pub fn over_budget(&self) -> Vec<String> {
+        self.packets.as_ref().map(Packets::over_budget).unwrap_or_default()
+    }
+
+    pub fn print(&self) {
+        if let Some(packets) = &self.packets {
+            packets.print();
+        }
+        if let Some(first) = self.forwarding.first() {
+            print_forwarding(first, &self.forwarding);
+        }
+    }
+}
+
+fn print_forwarding(first: &Forwarding, forwarding: &[Forwarding]) {
+    println!("\n{:<28}{:>10}{:>10}{:>9}{:>10}{:>9}{:>12}", "forwarding", "packets/s", "ns", "±", "marginal", "±", "to nftables");
+    for entry in forwarding {
+        println!(
+            "{:<28}{:>10.0}{:>10.1}{:>9.1}{:>10.1}{:>9.1}{:>12.2}",
+            entry.name,
+            entry.packets_per_second,
+            entry.ns,
+            entry.ns_spread,
+            entry.ns_marginal,
+            entry.ns_marginal_spread,
+            entry.ratio_to_nftables
+        );
+    }
+    let delivered = forwarding.iter().map(|entry| entry.delivered).fold(1.0, f64::min);
+    println!(
+        "\nwhole path on one CPU, {} flows, {} rounds; marginal: less the generator's {:.1} ns; at least {:.2} % of the packets came out",
+        first.flows,
+        first.rounds,
+        first.generator_ns,
+        delivered * 100.0
+    );
+}
+
+impl Packets {
+    fn over_budget(&self) -> Vec<String> {
         let find = |name: &str, flows: u64| self.cases.iter().find(|case| case.name == name && case.flows == flows);
         let mut over = Vec::new();
         for (name, flows, most) in BUDGET {
@@ -72,7 +145,7 @@ impl Report {
         over
     }
 
-    pub fn print(&self) {
+    fn print(&self) {
         println!("{:<28}{:>10}{:>10}{:>9}{:>10}{:>8}", "case", "flows", "ns", "±", "floor ns", "ratio");
         for case in &self.cases {
             println!(
@@ -110,7 +183,16 @@ mod tests {
 
     fn report(cases: Vec<Case>, bytes_per_flow: f64) -> Report {
         let memory = Memory { bytes_per_flow, established_capacity: 1, established_bytes: 1 };
-        Report { cases, floors: Vec::new(), memory, rounds: 9 }
+        Report { packets: Some(Packets { cases, floors: Vec::new(), memory }), forwarding: Vec::new(), rounds: 9 }
+    }
+
+    #[test]
+    fn the_parts_of_a_report_lie_side_by_side() {
+        let value = serde_json::to_value(report(vec![case("new-flow", 1, 100.0)], 200.0)).expect("JSON");
+        assert_eq!(value["cases"][0]["name"], "new-flow");
+        assert_eq!(value["memory"]["bytes_per_flow"], 200.0);
+        let value = serde_json::to_value(Report { packets: None, forwarding: Vec::new(), rounds: 3 }).expect("JSON");
+        assert_eq!(value, serde_json::json!({ "forwarding": [], "rounds": 3 }));
     }
 
     #[test]
