@@ -183,6 +183,9 @@ pub mod peer_flags {
     pub const SYN_ACK: u8 = 1 << 6;
     /// It answered a SYN with a pure acknowledgement of something else (RFC 5961 §4).
     pub const CHALLENGED: u8 = 1 << 7;
+    /// Its numbers were learned in mid-stream: it may have sent more than `end` says. Shares its bit with [`CHALLENGED`], which counts
+    /// only before the handshake is done.
+    pub const MIDSTREAM: u8 = 1 << 7;
 }
 
 /// One connection. Multi-byte fields are in host order; times are nanoseconds of the monotonic clock.

@@ -13,6 +13,7 @@
 pub mod abi;
 pub mod account;
 pub mod admit;
+pub mod answer;
 pub mod classify;
 pub mod config;
 pub mod counter;
@@ -26,6 +27,8 @@ pub mod reason;
 pub mod rule;
 pub mod sanity;
 pub mod seq;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod time;
 pub mod track;
 pub mod verdict;

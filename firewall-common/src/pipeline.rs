@@ -12,8 +12,8 @@ use crate::{
     admit::{self, Admission},
     classify::{self, Decision, Zones},
     config::config_flags,
-    env::{Arrival, Env, InsertError, Notice},
-    flow::{Flow, FlowKey, Sender, State, flow_flags},
+    env::{Env, InsertError, Notice},
+    flow::{Flow, FlowKey, Sender, State, flow_flags, peer_flags},
     fragment,
     packet::Packet,
     parse::Kind,
@@ -26,11 +26,10 @@ use crate::{
     visit::Visit,
 };
 
-/// Judges one frame and counts it.
+/// Judges one frame and counts it. The visit, [`Visit::new`] when it begins, then holds what the packet is.
 #[inline(always)]
-pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, arrival: Arrival) -> Verdict {
-    let mut visit = Visit::new(arrival, env.settings(), env.now());
-    let outcome = match judge(packet, env, &mut visit) {
+pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Verdict {
+    let outcome = match judge(packet, env, visit) {
         Ok(outcome) => outcome,
         Err(reason) => Outcome::dropped(reason),
     };
@@ -199,7 +198,7 @@ pub fn unconfirmed<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Ste
     if !establish {
         return conclude(env, visit, &tracked, outcome);
     }
-    establish_flow(env, visit, &found, &tracked, outcome);
+    *outcome = establish_flow(env, visit, &found, &tracked, rule);
     Step::Done
 }
 
@@ -220,6 +219,7 @@ pub fn revalidate<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Step
         env.with_embryonic(&found, |flow| judged_by(flow, visit))
     };
     if by.gone {
+        env.remove(&visit.descriptor.key);
         return Step::First;
     }
     let decision = match classify::classify(env, visit, by.zones, by.reversed) {
@@ -243,6 +243,7 @@ pub fn revalidate<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Step
 /// What a live flow's first packet was judged by.
 #[derive(Clone, Copy, Debug)]
 struct JudgedBy {
+    /// The record changed hands, or its time was over before the new policy saw it: a longer time does not bring it back.
     gone: bool,
     zones: Zones,
     reversed: bool,
@@ -251,43 +252,45 @@ struct JudgedBy {
 #[inline(always)]
 fn judged_by(flow: &Flow, visit: &Visit) -> JudgedBy {
     JudgedBy {
-        gone: flow.identity != FlowKey::identity(&visit.descriptor.key),
+        gone: flow.identity != FlowKey::identity(&visit.descriptor.key) || flow.expired(visit.now, visit.settings.timeout_scale),
         zones: Zones { from: flow.from_zone, to: flow.to_zone },
         reversed: matches!(flow.sender(visit.descriptor.source_is_low), Sender::Responder),
     }
 }
 
 /// Moves a flow that both sides have confirmed (or a one-sided bypass flow within its quota) to the established table.
-#[inline(never)]
-fn establish_flow<E: Env>(env: &E, visit: &Visit, found: &E::Found, tracked: &Tracked, outcome: &mut Outcome) {
+#[inline(always)]
+fn establish_flow<E: Env>(env: &E, visit: &Visit, found: &E::Found, tracked: &Tracked, rule: &Rule) -> Outcome {
     if matches!(tracked.next, Next::EstablishOneSided) {
         env.with_embryonic(found, |flow| flow.flags |= flow_flags::ONE_SIDED);
     }
-    *outcome = match env.promote(&visit.descriptor.key, found) {
+    match env.promote(&visit.descriptor.key, found) {
         Ok(()) => Outcome::new(tracked.verdict, tracked.rule, Event::Established),
         Err(InsertError::Exists) => Outcome::new(tracked.verdict, tracked.rule, Event::None),
         Err(InsertError::Refused) => {
             env.notice(Notice::EstablishedFull);
             if visit.settings.flags & config_flags::TABLE_FULL_PASS == 0 {
                 // The sender will try again; the record must then be where it was.
-                env.with_embryonic(found, step_back);
+                env.with_embryonic(found, |flow| step_back(flow, visit.descriptor.key.protocol, rule));
                 Outcome::dropped(Reason::FlowTableFull)
             } else {
                 Outcome::new(tracked.verdict, tracked.rule, Event::None)
             }
         }
-    };
+    }
 }
 
 /// Undoes the state of a flow that found no room, so that the packet's repetition asks for room again.
 #[inline(always)]
-fn step_back(flow: &mut Flow) {
-    if flow.state == State::Established as u8 {
+fn step_back(flow: &mut Flow, protocol: u8, rule: &Rule) {
+    // A flow that came back from bypass has no handshake to go back to.
+    if flow.state == State::Established as u8 && !flow.responder.has(peer_flags::MIDSTREAM) {
         flow.state = State::SynReceived as u8;
     } else if flow.state == State::Stream as u8 {
         flow.state = State::Single as u8;
     }
     flow.flags &= !(flow_flags::REPLIED | flow_flags::ONE_SIDED);
+    flow.timeout = timeout::of(flow, protocol, &rule.timeouts);
 }
 
 /// Settles a tracked packet's outcome, or forgets its flow when the packet must be judged as a first one.

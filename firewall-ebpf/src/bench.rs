@@ -161,7 +161,9 @@ pub fn drive_pipeline(context: XdpContext) -> u32 {
     let interface = context.ingress_ifindex() as u32;
     let ours = crate::lookup(interface);
     let frame = XdpFrame::new(&context);
-    match pipeline(&frame, &Kernel::new(&context, interface), Arrival { zone: ours.zone, place: ours.place, egress: false }) {
+    let kernel = Kernel::new(&context, interface);
+    let mut visit = kernel.visit(Arrival { zone: ours.zone, place: ours.place, egress: false });
+    match pipeline(&frame, &kernel, &mut visit) {
         Verdict::Learn | Verdict::NoLearn => xdp_action::XDP_PASS,
         Verdict::Drop(_) | Verdict::Answer => xdp_action::XDP_DROP,
     }

@@ -15,7 +15,7 @@ use aya_log_ebpf::warn;
 use firewall_common::{
     account::Outcome,
     counter::{Counters, InterfaceCounters, RuleCounters},
-    env::{Env, Glance, InsertError, Notice, Settings},
+    env::{Arrival, Env, Glance, InsertError, Notice, Settings},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
     parse::Descriptor,
@@ -47,6 +47,14 @@ impl<'a, C> Kernel<'a, C> {
     #[inline(always)]
     pub fn new(context: &'a C, interface: u32) -> Self {
         Self { context, interface }
+    }
+}
+
+impl<C: Stages> Kernel<'_, C> {
+    /// A packet's visit, begun now.
+    #[inline(always)]
+    pub fn visit(&self, arrival: Arrival) -> Visit {
+        Visit::new(arrival, self.settings(), self.now())
     }
 }
 

@@ -12,6 +12,7 @@ use aya_ebpf::{
 };
 use firewall_common::{config::Interface, env::Arrival, pipeline::pipeline, verdict::Verdict};
 
+mod answer;
 #[cfg(feature = "bench")]
 mod bench;
 mod context;
@@ -30,9 +31,11 @@ pub fn ingress(context: XdpContext) -> u32 {
     let ours = lookup(interface);
     let frame = XdpFrame::new(&context);
     let kernel = Kernel::new(&context, interface);
-    match pipeline(&frame, &kernel, Arrival { zone: ours.zone, place: ours.place, egress: false }) {
+    let mut visit = kernel.visit(Arrival { zone: ours.zone, place: ours.place, egress: false });
+    match pipeline(&frame, &kernel, &mut visit) {
         Verdict::Learn | Verdict::NoLearn => xdp_action::XDP_PASS,
-        Verdict::Drop(_) | Verdict::Answer => xdp_action::XDP_DROP,
+        Verdict::Drop(_) => xdp_action::XDP_DROP,
+        Verdict::Answer => answer::answer(&context, &visit.descriptor),
     }
 }
 
@@ -49,7 +52,8 @@ pub fn egress(context: TcContext) -> i32 {
     let ours = lookup(interface);
     let frame = SkbFrame::new(&context);
     let kernel = Kernel::new(&context, interface);
-    match pipeline(&frame, &kernel, Arrival { zone: ours.zone, place: ours.place, egress: true }) {
+    let mut visit = kernel.visit(Arrival { zone: ours.zone, place: ours.place, egress: true });
+    match pipeline(&frame, &kernel, &mut visit) {
         Verdict::Learn | Verdict::NoLearn => TC_ACT_UNSPEC,
         Verdict::Drop(_) | Verdict::Answer => TC_ACT_SHOT,
     }

@@ -194,6 +194,10 @@ fn third(flow: &mut Flow, segment: &Segment, inspection: Inspection) -> Transiti
     if segment.seq.before(flow.initiator.isn().add(1)) {
         return Transition::drop(Reason::Tcp3whsFailed);
     }
+    // Nothing below may refuse the segment: a dropped one leaves no trace.
+    if tcp_window::refused_past_edge(&flow.responder, segment, inspection) {
+        return Transition::drop(Reason::TcpSeqPastWindow);
+    }
     if second_syn_ack {
         // The responder repeated its SYN-ACK with another first number (SYN cookies do), and that is the one that arrived.
         let shift = flow.pending.wrapping_sub(flow.responder.isn);
@@ -207,7 +211,6 @@ fn third(flow: &mut Flow, segment: &Segment, inspection: Inspection) -> Transiti
     flow.initiator.ack = segment.ack.0;
     let transition = tcp_state::data(flow, Sender::Initiator, segment, inspection);
     if !transition.verdict.passes() {
-        flow.responder.flags &= !peer_flags::SYN_ACKED;
         return transition;
     }
     if flow.state == State::SynReceived as u8 {

@@ -9,7 +9,7 @@ pub mod tcp_window;
 pub mod timeout;
 
 use crate::{
-    flow::{Flow, Inspection, Sender, State, flow_flags},
+    flow::{Flow, Inspection, Sender, State, flow_flags, peer_flags},
     parse::{Descriptor, Kind},
     reason::Reason,
     rule::Timeouts,
@@ -129,6 +129,11 @@ pub fn relevel(flow: &mut Flow, kind: Kind, inspection: Inspection) {
     flow.flags &= !(flow_flags::ONE_SIDED | flow_flags::CLOSING | flow_flags::PENDING_SYN | flow_flags::PENDING_SYN_ACK);
     if inspection as u8 == Inspection::Bypass as u8 {
         flow.state = State::Bypass as u8;
+        // A flow in the middle of its handshake is still embryonic: the next reply establishes it.
+        flow.flags &= !flow_flags::REPLIED;
+    } else if flow.initiator.packets == 1 && flow.initiator.has(peer_flags::SYN) && !flow.has(flow_flags::REPLIED) {
+        // Only its SYN was seen, and that was learned from: the handshake goes on as if it had never been bypassed.
+        flow.state = State::SynSent as u8;
     } else {
         tcp_window::relearn(flow);
         flow.state = State::Established as u8;

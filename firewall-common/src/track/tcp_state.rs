@@ -43,6 +43,9 @@ pub fn data(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Insp
     let closed = flow.state == State::Closed as u8;
     let (from, to) = flow.peers_mut(sender);
     match tcp_window::fit(from, to, segment, inspection) {
+        // What passes after a reset is not learned from, so that an acknowledgement of it covers more than is known. It must reach the
+        // endpoint, or its sender never hears that the connection is gone.
+        Fit::Refused(Reason::TcpInvalidAck) if closed => return Transition::NO_LEARN,
         Fit::Refused(reason) => return Transition::drop(reason),
         Fit::Old => return Transition::NO_LEARN,
         Fit::In if closed => return Transition::NO_LEARN,
@@ -52,11 +55,13 @@ pub fn data(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Insp
         Fit::Past => flow.tolerated = flow.tolerated.saturating_add(1),
     }
     let (from, to) = flow.peers_mut(sender);
+    let relearned = from.has(peer_flags::RELEARN);
     tcp_window::learn(from, to, segment);
     if (from.flags | to.flags) & peer_flags::FIN != 0 {
         flow.state = closing(&flow.initiator, &flow.responder) as u8;
     }
-    Transition::LEARN
+    // A flow that left bypass before its responder was heard is still embryonic.
+    if relearned && matches!(sender, Sender::Responder) { Transition::ESTABLISH } else { Transition::LEARN }
 }
 
 /// The state two FINs and their acknowledgements make.
@@ -127,6 +132,11 @@ fn syn(flow: &mut Flow, sender: Sender, segment: &Segment) -> Transition {
     if matches!(sender, Sender::Responder) {
         return Transition::drop(Reason::TcpSynOutOfOrder);
     }
+    // The SYN that made this flow, once more and late. Were it remembered, the SYN-ACK that comes with it would begin the flow anew, at
+    // numbers both sides have long left behind.
+    if segment.seq == flow.initiator.isn() && !flow.initiator.has(peer_flags::RELEARN) {
+        return Transition::NO_LEARN;
+    }
     remember_syn(flow, segment);
     Transition::NO_LEARN
 }
@@ -146,8 +156,9 @@ fn syn_ack(flow: &mut Flow, sender: Sender, segment: &Segment) -> Transition {
         handshake::rebase(flow, segment);
         return Transition::LEARN;
     }
-    // The last of the handshake, repeated because its answer was lost.
+    // The last of the handshake, repeated because its answer was lost. After bypass nobody can tell, and the endpoint judges it.
     let (from, to) = flow.peers_mut(sender);
-    let repeated = from.has(peer_flags::SYN_ACK) && segment.seq == from.isn() && !segment.ack.after(to.end());
+    let repeated =
+        from.has(peer_flags::RELEARN) || (from.has(peer_flags::SYN_ACK) && segment.seq == from.isn() && !segment.ack.after(to.end()));
     if repeated { Transition::NO_LEARN } else { Transition::drop(Reason::TcpSynAckOutOfOrder) }
 }

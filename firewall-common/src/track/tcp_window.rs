@@ -43,12 +43,11 @@ pub fn fit(sender: &Peer, receiver: &Peer, segment: &Segment, inspection: Inspec
     let mut past = false;
     // A receiver that has yet to speak again after bypass has granted nothing we know of.
     if !receiver.has(peer_flags::RELEARN) {
-        if segment.ack.after(receiver.end()) {
+        if !sender.has(peer_flags::RELEARN) && segment.ack.after(most_sent(sender, receiver)) {
             return Fit::Refused(Reason::TcpInvalidAck);
         }
         past = segment.seq.after(receiver.edge());
-        // A FIN past the edge would close what nobody can check: `tolerant` lets only data be past it.
-        if past && (!matches!(inspection, Inspection::Tolerant) || segment.has(flags::FIN)) {
+        if refused_past_edge(receiver, segment, inspection) {
             return Fit::Refused(Reason::TcpSeqPastWindow);
         }
     }
@@ -65,6 +64,22 @@ pub fn fit(sender: &Peer, receiver: &Peer, segment: &Segment, inspection: Inspec
         return Fit::Old;
     }
     if past { Fit::Past } else { Fit::In }
+}
+
+/// The highest number `receiver` can have sent. After bypass the first segment seen may be an old one sent again, while what followed it
+/// arrived long ago: then only the edge that was granted is certain.
+#[inline(always)]
+const fn most_sent(sender: &Peer, receiver: &Peer) -> Seq {
+    if receiver.has(peer_flags::MIDSTREAM) { receiver.end().max(sender.edge()) } else { receiver.end() }
+}
+
+/// True when a segment is dropped for beginning past the edge its receiver granted.
+///
+/// A FIN past the edge would close what nobody can check: `tolerant` lets only data be past it.
+#[inline(always)]
+#[must_use]
+pub const fn refused_past_edge(receiver: &Peer, segment: &Segment, inspection: Inspection) -> bool {
+    segment.seq.after(receiver.edge()) && (!matches!(inspection, Inspection::Tolerant) || segment.has(flags::FIN))
 }
 
 /// The window a segment advertises, in bytes, and at least 1: a zero window still admits the probe at its edge (RFC 9293 §3.8.6.1).
@@ -164,8 +179,9 @@ pub fn relearn(flow: &mut Flow) {
         flow.responder.scale = MOST_SCALE;
     }
     let known = peer_flags::SCALE_OFFERED;
-    flow.initiator.flags = (flow.initiator.flags & known) | peer_flags::SYN | peer_flags::SYN_ACKED | peer_flags::RELEARN;
-    flow.responder.flags = (flow.responder.flags & known) | peer_flags::SYN | peer_flags::SYN_ACKED | peer_flags::RELEARN;
+    let unknown = peer_flags::SYN | peer_flags::SYN_ACKED | peer_flags::RELEARN | peer_flags::MIDSTREAM;
+    flow.initiator.flags = (flow.initiator.flags & known) | unknown;
+    flow.responder.flags = (flow.responder.flags & known) | unknown;
 }
 
 /// Judges a reset on a flow whose handshake is done.

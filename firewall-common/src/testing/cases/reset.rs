@@ -1,0 +1,152 @@
+//! Resets.
+
+use super::{Row, case, row};
+
+pub(super) const ROWS: &[Row] = &[
+    row(
+        "rst-exact",
+        &[
+            case(
+                "rst-exact",
+                "
+        HS
+        S:R 1    -> pass closed | pass bypass
+        @11s
+        C:A 1/1  -> drop:tcp-not-syn none | pass bypass
+    ",
+            ),
+            case(
+                "rst-exact/own-last-byte",
+                "
+        HS
+        # Data that is lost behind the firewall, then a reset directly after it: the receiver has acknowledged none of it.
+        S:A 1/1 +1000 -> pass established | pass
+        S:R 1001      -> pass closed | pass
+    ",
+            ),
+        ],
+    ),
+    row(
+        "rst-out",
+        &[case(
+            "rst-out",
+            "
+        far
+        HS
+        S:R -999     -> drop:tcp-rstfin-ooo established | pass
+        S:R 1000001  -> drop:tcp-rstfin-ooo established | pass
+        S:R =0       -> drop:tcp-rstfin-ooo established | pass
+        C:A 1/1 +10  -> pass established | pass bypass
+    ",
+        )],
+    ),
+    row(
+        "rst-in-inexact",
+        &[
+            case(
+                "rst-in-inexact",
+                "
+        HS
+        S:R 101  -> noted established | pass | pass closed
+        C:A 1/1  -> pass established | pass | nostate closed
+        S:R 1    -> pass closed | pass | nostate closed
+    ",
+            ),
+            case(
+                "rst-in-inexact/timer",
+                "
+        HS
+        S:R 101      -> noted established | pass | pass closed
+        @241s
+        # Nobody was heard of since: the reset was meant.
+        C:A 1/1 +10  -> drop:tcp-not-syn none | pass
+    ",
+            ),
+            case(
+                "rst-in-inexact/restored",
+                "
+        HS
+        S:R 101      -> noted established | pass | pass closed
+        C:A 1/1      -> pass established | pass | nostate closed
+        @241s
+        C:A 1/1 +10  -> pass established | pass | drop:tcp-not-syn none
+    ",
+            ),
+        ],
+    ),
+    row(
+        "rst-to-syn",
+        &[case(
+            "rst-to-syn",
+            "
+        C:S 0       -> pass syn-sent | pass
+        S:RA =0/41  -> drop:tcp-rstfin-ooo syn-sent | pass
+        S:R =0      -> drop:tcp-rstfin-ooo syn-sent | pass
+        S:RA =0/1   -> pass closed | pass
+        C:S 0       -> pass syn-sent | pass
+    ",
+        )],
+    ),
+    row(
+        "rst-late-closing",
+        &[case(
+            "rst-late-closing",
+            "
+        HS
+        S:A 1/1 +3000      -> pass established | pass
+        C:A 1/3001         -> pass established | pass
+        S:FA 3001/1        -> pass fin-wait | pass
+        C:RA 1/3002        -> pass closed | pass
+        S:R 2001           -> nostate closed | pass
+    ",
+        )],
+    ),
+    row(
+        "nf/inexact-rst",
+        &[case(
+            "nf/inexact-rst",
+            "
+        C:S 0 ws=8            -> pass | pass
+        S:SA 0/1              -> pass | pass
+        C:A 1/1               -> pass | pass
+        S:A 1/1 +1000         -> pass | pass
+        S:A 1001/1 +1000      -> pass | pass
+        S:A 2001/1 +1000      -> pass | pass
+        C:A 1/3001 +1000      -> pass | pass
+        S:FA 3001/1001        -> pass fin-wait | pass
+        C:RA 1001/3002        -> pass closed | pass
+        S:R 2001              -> nostate closed | pass
+    ",
+        )],
+    ),
+    row(
+        "nf/rst-invalid",
+        &[case(
+            "nf/rst-invalid",
+            "
+        far
+        HS
+        S:A 1/1 +3000   -> pass established | pass
+        C:A 1/3001      -> pass established | pass
+        S:R =0          -> drop:tcp-rstfin-ooo established | pass
+        S:R =1000000    -> drop:tcp-rstfin-ooo established | pass
+        S:R =42         -> drop:tcp-rstfin-ooo established | pass
+        C:A 1/3001 +100 -> pass established | pass
+        S:RA 3000/101   -> drop:tcp-rstfin-ooo established | pass
+        S:RA 3001/101   -> pass closed | pass
+    ",
+        )],
+    ),
+    row(
+        "own/rst-in-handshake",
+        &[case(
+            "own/rst-in-handshake",
+            "
+        C:S 0      -> pass syn-sent | pass
+        S:SA 0/1   -> pass syn-received | pass
+        C:R -70000 -> drop:tcp-rstfin-ooo syn-received | pass
+        C:R 1      -> pass closed | pass
+    ",
+        )],
+    ),
+];

@@ -1,0 +1,387 @@
+//! [`Env`] in memory: tables with room that ends, a clock that is set, inserts that fail when told to, and a policy evaluated by longest
+//! match and bitmaps, as the kernel does.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    hash::Hash,
+    rc::Rc,
+};
+
+use crate::{
+    config::{Config, DEFAULT_EMBRYONIC, DEFAULT_ESTABLISHED, FULL_SCALE},
+    counter::{Counters, InterfaceCounters, RuleCounters},
+    env::{Arrival, Env, Glance, InsertError, Notice, Settings},
+    flow::{Address, Flow, FlowKey},
+    fragment::{Fragment, FragmentKey},
+    parse::Descriptor,
+    pipeline::pipeline,
+    reason::Reason,
+    rule::{Bitmap, Dimension, Rule, ZONE_SELF},
+    testing::tables::Tables,
+    time::Nanos,
+    verdict::Verdict,
+    visit::Visit,
+};
+
+/// A record in a table. Whoever found it keeps it, also when the table lets it go: as in the kernel.
+type Record = Rc<Cell<Flow>>;
+
+/// A table with limited room.
+#[derive(Debug)]
+struct Table<K, V> {
+    entries: HashMap<K, (V, u64)>,
+    room: usize,
+    /// Makes room by forgetting what was used longest ago.
+    lru: bool,
+    uses: u64,
+}
+
+impl<K: Copy + Eq + Hash, V: Clone> Table<K, V> {
+    fn new(room: usize, lru: bool) -> Self {
+        Self { entries: HashMap::new(), room, lru, uses: 0 }
+    }
+
+    fn get(&mut self, key: &K) -> Option<V> {
+        self.uses += 1;
+        let (value, used) = self.entries.get_mut(key)?;
+        *used = self.uses;
+        Some(value.clone())
+    }
+
+    fn insert(&mut self, key: K, value: V) -> Result<(), InsertError> {
+        if !self.entries.contains_key(&key) && self.entries.len() >= self.room {
+            let oldest = self.entries.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key);
+            match oldest {
+                Some(oldest) if self.lru => drop(self.entries.remove(&oldest)),
+                _ => return Err(InsertError::Refused),
+            }
+        }
+        self.uses += 1;
+        self.entries.insert(key, (value, self.uses));
+        Ok(())
+    }
+}
+
+/// One slot's policy, arranged for looking up.
+#[derive(Debug, Default)]
+struct Slot {
+    entries: Vec<Rule>,
+    addresses: HashMap<(u8, u8, u128), u32>,
+    services: HashMap<(u8, u32), u32>,
+}
+
+/// Inserts that fail from now on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    pub embryonic: bool,
+    pub established: bool,
+    pub fragments: bool,
+}
+
+/// Way of a packet: zone it leaves by, or why there is none.
+type Routes = Box<dyn Fn(&Descriptor) -> Result<u8, Reason>>;
+
+/// The world of one firewall.
+pub struct World {
+    clock: Cell<Nanos>,
+    pub config: Cell<Config>,
+    pub faults: Cell<Faults>,
+    routes: Routes,
+    slots: [Slot; 2],
+    bitmaps: HashMap<u32, Bitmap>,
+    established: RefCell<Table<FlowKey, Record>>,
+    embryonic: RefCell<Table<FlowKey, Record>>,
+    fragments: RefCell<Table<FragmentKey, Fragment>>,
+    one_sided: RefCell<HashMap<u16, u32>>,
+    counters: RefCell<Counters>,
+    rules: RefCell<HashMap<u16, RuleCounters>>,
+    interfaces: RefCell<HashMap<u8, InterfaceCounters>>,
+    notices: RefCell<Vec<Notice>>,
+    answered: Cell<(Nanos, u64)>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::with_room(DEFAULT_EMBRYONIC as usize, DEFAULT_ESTABLISHED as usize)
+    }
+}
+
+impl World {
+    /// A world without a policy, at an arbitrary time.
+    #[must_use]
+    pub fn with_room(embryonic: usize, established: usize) -> Self {
+        Self {
+            clock: Cell::new(Nanos(1_000_000_000_000_000)),
+            config: Cell::new(Config { timeout_scale: FULL_SCALE, reject_rate: u32::MAX, ..Config::default() }),
+            faults: Cell::default(),
+            routes: Box::new(|_| Ok(ZONE_SELF)),
+            slots: Default::default(),
+            bitmaps: HashMap::new(),
+            established: RefCell::new(Table::new(established, false)),
+            embryonic: RefCell::new(Table::new(embryonic, true)),
+            fragments: RefCell::new(Table::new(8192, true)),
+            one_sided: RefCell::default(),
+            counters: RefCell::default(),
+            rules: RefCell::default(),
+            interfaces: RefCell::default(),
+            notices: RefCell::default(),
+            answered: Cell::new((Nanos(0), 0)),
+        }
+    }
+
+    /// A world with this policy in force.
+    #[must_use]
+    pub fn under(tables: &Tables) -> Self {
+        let mut world = Self::default();
+        world.load(tables);
+        world
+    }
+
+    /// Puts a policy in force: in the slot that is not, then by the generation's number.
+    pub fn load(&mut self, tables: &Tables) {
+        let generation = self.config.get().generation + 1;
+        let number = Config::slot(generation);
+        let slot = &mut self.slots[number as usize];
+        slot.entries.clone_from(&tables.entries);
+        slot.addresses = tables
+            .addresses
+            .iter()
+            .map(|(side, address, length, class)| ((*side as u8, *length, prefix_of(address.bits(), *length, 128)), *class))
+            .collect();
+        slot.services = tables
+            .services
+            .iter()
+            .map(|(protocol, port, length, class)| ((*length, service_bits(*protocol, *port, *length)), *class))
+            .collect();
+        let others = self.bitmaps.keys().filter(|index| **index / Dimension::FromZone.bitmap_index(1, 0) != number);
+        let mut bitmaps: HashMap<u32, Bitmap> = others.map(|index| (*index, self.bitmaps[index])).collect();
+        bitmaps.extend(tables.bitmaps.iter().map(|(side, class, bitmap)| (side.bitmap_index(number, *class), *bitmap)));
+        self.bitmaps = bitmaps;
+        self.configure(|config| config.generation = generation);
+    }
+
+    pub fn configure(&self, change: impl FnOnce(&mut Config)) {
+        let mut config = self.config.get();
+        change(&mut config);
+        self.config.set(config);
+    }
+
+    /// Where packets go; asked only with [`crate::config::config_flags::ROUTE`] set.
+    pub fn set_routes(&mut self, routes: impl Fn(&Descriptor) -> Result<u8, Reason> + 'static) {
+        self.routes = Box::new(routes);
+    }
+
+    pub fn advance(&self, by: Nanos) {
+        self.clock.set(self.clock.get().plus(by));
+    }
+
+    pub fn set_clock(&self, now: Nanos) {
+        self.clock.set(now);
+    }
+
+    /// Judges one frame.
+    pub fn judge(&self, frame: &[u8], arrival: Arrival) -> Verdict {
+        pipeline(&frame, self, &mut Visit::new(arrival, self.settings(), self.now()))
+    }
+
+    /// The flow with this key, and whether it is established.
+    #[must_use]
+    pub fn flow(&self, key: &FlowKey) -> Option<(Flow, bool)> {
+        let of = |table: &RefCell<Table<FlowKey, Record>>| table.borrow().entries.get(key).map(|(record, _)| record.get());
+        of(&self.established).map(|flow| (flow, true)).or_else(|| of(&self.embryonic).map(|flow| (flow, false)))
+    }
+
+    /// Every flow, and whether it is established.
+    #[must_use]
+    pub fn flows(&self) -> Vec<(FlowKey, Flow, bool)> {
+        let of = |table: &RefCell<Table<FlowKey, Record>>, established: bool| -> Vec<_> {
+            table.borrow().entries.iter().map(|(key, (record, _))| (*key, record.get(), established)).collect()
+        };
+        [of(&self.established, true), of(&self.embryonic, false)].concat()
+    }
+
+    /// Forgets every flow and fragment.
+    pub fn clear(&self) {
+        self.established.borrow_mut().entries.clear();
+        self.embryonic.borrow_mut().entries.clear();
+        self.fragments.borrow_mut().entries.clear();
+        self.one_sided.borrow_mut().clear();
+    }
+
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        *self.counters.borrow()
+    }
+
+    #[must_use]
+    pub fn rule_counters(&self, rule: u16) -> RuleCounters {
+        self.rules.borrow().get(&rule).copied().unwrap_or_default()
+    }
+
+    #[must_use]
+    pub fn interface_counters(&self, place: u8) -> InterfaceCounters {
+        self.interfaces.borrow().get(&place).copied().unwrap_or_default()
+    }
+
+    #[must_use]
+    pub fn notices(&self) -> Vec<Notice> {
+        self.notices.borrow().clone()
+    }
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("World")
+            .field("clock", &self.clock)
+            .field("config", &self.config)
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The first `length` of `width` bits.
+const fn prefix_of(bits: u128, length: u8, width: u32) -> u128 {
+    let rest = width - length as u32;
+    if rest >= 128 { 0 } else { bits >> rest << rest }
+}
+
+const fn service_bits(protocol: u8, port: [u8; 2], length: u8) -> u32 {
+    prefix_of(u32::from_be_bytes([0, protocol, port[0], port[1]]) as u128, length, 24) as u32
+}
+
+fn change<R>(record: &Record, change: impl FnOnce(&mut Flow) -> R) -> R {
+    let mut flow = record.get();
+    let result = change(&mut flow);
+    record.set(flow);
+    result
+}
+
+impl Env for World {
+    type Found = Record;
+
+    fn now(&self) -> Nanos {
+        self.clock.get()
+    }
+
+    fn settings(&self) -> Settings {
+        let config = self.config.get();
+        Settings { generation: config.generation, flags: config.flags, timeout_scale: config.timeout_scale }
+    }
+
+    fn established(&self, key: &FlowKey) -> Option<Record> {
+        self.established.borrow_mut().get(key)
+    }
+
+    fn embryonic(&self, key: &FlowKey) -> Option<Record> {
+        self.embryonic.borrow_mut().get(key)
+    }
+
+    fn glance(&self, found: &Record) -> Glance {
+        let flow = found.get();
+        Glance { generation: flow.generation, entry: flow.entry }
+    }
+
+    fn with_established<R>(&self, found: &Record, with: impl FnOnce(&mut Flow) -> R) -> R {
+        change(found, with)
+    }
+
+    fn with_embryonic<R>(&self, found: &Record, with: impl FnOnce(&mut Flow) -> R) -> R {
+        change(found, with)
+    }
+
+    fn insert_embryonic(&self, key: &FlowKey, fill: impl FnOnce(&mut Flow)) -> Result<(), InsertError> {
+        let mut flow = Flow::default();
+        fill(&mut flow);
+        let mut table = self.embryonic.borrow_mut();
+        if table.entries.contains_key(key) {
+            return Err(InsertError::Exists);
+        }
+        if self.faults.get().embryonic { Err(InsertError::Refused) } else { table.insert(*key, Rc::new(Cell::new(flow))) }
+    }
+
+    fn promote(&self, key: &FlowKey, found: &Record) -> Result<(), InsertError> {
+        let mut table = self.established.borrow_mut();
+        if table.entries.contains_key(key) {
+            return Err(InsertError::Exists);
+        }
+        if self.faults.get().established {
+            return Err(InsertError::Refused);
+        }
+        table.insert(*key, Rc::new(Cell::new(found.get())))?;
+        self.embryonic.borrow_mut().entries.remove(key);
+        Ok(())
+    }
+
+    fn remove(&self, key: &FlowKey) {
+        self.established.borrow_mut().entries.remove(key);
+        self.embryonic.borrow_mut().entries.remove(key);
+    }
+
+    fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {
+        self.fragments.borrow_mut().get(key)
+    }
+
+    fn insert_fragment(&self, key: &FragmentKey, fragment: &Fragment) -> Result<(), InsertError> {
+        if self.faults.get().fragments { Err(InsertError::Refused) } else { self.fragments.borrow_mut().insert(*key, *fragment) }
+    }
+
+    fn address_class(&self, slot: u32, dimension: Dimension, address: &Address) -> u32 {
+        let addresses = &self.slots[slot as usize & 1].addresses;
+        let longest = (0..=128).rev().find_map(|length| addresses.get(&(dimension as u8, length, prefix_of(address.bits(), length, 128))));
+        longest.copied().unwrap_or(0)
+    }
+
+    fn service_class(&self, slot: u32, protocol: u8, service: [u8; 2]) -> u32 {
+        let services = &self.slots[slot as usize & 1].services;
+        let longest = (0..=24).rev().find_map(|length| services.get(&(length, service_bits(protocol, service, length))));
+        longest.copied().unwrap_or(0)
+    }
+
+    fn bitmap(&self, index: u32) -> Option<&Bitmap> {
+        // The kernel's table has an element for every index; what nobody set is empty.
+        Some(self.bitmaps.get(&index).unwrap_or(&Bitmap::EMPTY))
+    }
+
+    fn rule(&self, slot: u32, entry: u32) -> Option<&Rule> {
+        self.slots[slot as usize & 1].entries.get(entry as usize)
+    }
+
+    fn route(&self, descriptor: &Descriptor) -> Result<u8, Reason> {
+        (self.routes)(descriptor)
+    }
+
+    fn may_answer(&self, now: Nanos) -> bool {
+        let (since, answered) = self.answered.get();
+        let (since, answered) = if now.since(since).0 >= 1_000_000_000 { (now, 0) } else { (since, answered) };
+        let may = answered < u64::from(self.config.get().reject_rate);
+        self.answered.set((since, answered + u64::from(may)));
+        may
+    }
+
+    fn count_one_sided(&self, rule: u16) -> u32 {
+        let mut counts = self.one_sided.borrow_mut();
+        let count = counts.entry(rule).or_default();
+        *count += 1;
+        *count - 1
+    }
+
+    fn count(&self, add: impl FnOnce(&mut Counters)) {
+        add(&mut self.counters.borrow_mut());
+    }
+
+    fn count_rule(&self, rule: u16, add: impl FnOnce(&mut RuleCounters)) {
+        add(self.rules.borrow_mut().entry(rule).or_default());
+    }
+
+    fn count_interface(&self, place: u8, add: impl FnOnce(&mut InterfaceCounters)) {
+        if place != 0 {
+            add(self.interfaces.borrow_mut().entry(place).or_default());
+        }
+    }
+
+    fn notice(&self, notice: Notice) {
+        self.notices.borrow_mut().push(notice);
+    }
+}

@@ -1,0 +1,51 @@
+//! The table of cases on the host.
+
+use std::collections::BTreeMap;
+
+use firewall_common::{
+    flow::Inspection,
+    testing::{
+        cases::{REQUIRED, rows},
+        play::play,
+        world::World,
+    },
+};
+
+const SEEDS: u64 = 20;
+
+#[test]
+fn every_case_under_every_level() {
+    let mut failures = Vec::new();
+    let mut sent = 0;
+    for case in rows().flat_map(|row| row.cases) {
+        for level in [Inspection::Strict, Inspection::Bypass, Inspection::Tolerant] {
+            for family in case.families {
+                // A case that fails with one seed fails with most; one report of it will do.
+                let played = (0..SEEDS).try_fold(0, |sum, seed| Ok(sum + play(case, level, *family, seed, &mut World::default())?));
+                played.map_or_else(|failure: String| failures.push(failure), |packets| sent += packets);
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} of the cases failed:\n{}", failures.len(), failures.join("\n"));
+    println!("{} rows, {sent} packets", rows().count());
+}
+
+#[test]
+fn every_required_row_is_there_once() {
+    let mut seen = BTreeMap::new();
+    for row in rows() {
+        *seen.entry(row.id).or_insert(0) += 1;
+        assert!(!row.cases.is_empty() || row.later.is_some(), "{} covers nothing and says nothing", row.id);
+        if let Some(reason) = row.later {
+            println!("later: {} — {reason}", row.id);
+        }
+    }
+    for id in REQUIRED {
+        assert_eq!(seen.get(id), Some(&1), "row {id}");
+    }
+    for (id, times) in &seen {
+        assert_eq!(*times, 1, "row {id}");
+        assert!(REQUIRED.contains(id) || id.starts_with("nf/") || id.starts_with("own/"), "row {id} is of no list");
+    }
+    assert_eq!(seen.keys().filter(|id| id.starts_with("nf/")).count(), 6, "the six behaviours of connection tracking");
+}
