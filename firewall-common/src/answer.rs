@@ -26,14 +26,25 @@ const V4_PROHIBITED: u8 = 13;
 const V6_UNREACHABLE: u8 = 1;
 const V6_PROHIBITED: u8 = 1;
 
+/// True for a packet that may be answered at all.
+#[inline(always)]
+#[must_use]
+pub fn answerable(descriptor: &Descriptor) -> bool {
+    let by_kind = match descriptor.kind {
+        Kind::Tcp => !descriptor.segment.has(flags::RST),
+        Kind::Udp | Kind::EchoRequest | Kind::Other => true,
+        Kind::Icmp | Kind::EchoReply | Kind::Link | Kind::LinkScope | Kind::LaterFragment => false,
+    };
+    by_kind && !descriptor.piece.is_fragment() && !is_group(descriptor)
+}
+
 /// Writes the answer to a refused packet, from its IP header on, and tells its length; `None` when there is to be none.
 #[inline(always)]
 pub fn write<P: Packet>(packet: &P, descriptor: &Descriptor, out: &mut [u8; ROOM]) -> Option<u32> {
-    if is_group(descriptor) {
+    if !answerable(descriptor) {
         return None;
     }
     match descriptor.kind {
-        Kind::Tcp if descriptor.segment.has(flags::RST) => None,
         Kind::Tcp => Some(reset(descriptor, out)),
         Kind::Udp | Kind::EchoRequest | Kind::Other if descriptor.v4 => {
             prohibited_v4(descriptor, packet.read(descriptor.ip_at)?, out);

@@ -10,6 +10,7 @@
 use crate::{
     account::{self, Event, NO_RULE, Outcome},
     admit::{self, Admission},
+    answer,
     classify::{self, Decision, Zones},
     config::config_flags,
     env::{Env, InsertError, Notice},
@@ -334,7 +335,7 @@ fn try_first<E: Env>(env: &E, visit: &Visit) -> Result<Outcome, Reason> {
 /// A refused packet is answered when it came in by a network, is whole, and no more were answered lately than the policy allows.
 #[inline(always)]
 fn reject<E: Env>(env: &E, visit: &Visit, decision: &Decision) -> Outcome {
-    let answerable = !visit.arrival.egress && !visit.descriptor.piece.is_fragment();
+    let answerable = !visit.arrival.egress && answer::answerable(&visit.descriptor);
     let verdict = if answerable && env.may_answer(visit.now) { Verdict::Answer } else { Verdict::Drop(Reason::Reject) };
     Outcome::new(verdict, decision.rule, Event::Decided)
 }

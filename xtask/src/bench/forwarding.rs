@@ -21,7 +21,11 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::report::{Forwarding, median};
-use crate::{progress::Step, scratch::Scratch, weir::Weir};
+use crate::{
+    progress::Step,
+    scratch::Scratch,
+    weir::{Launch, Weir},
+};
 use generator::{FLOWS, Generator, RESPONDER_PORT, Segment};
 use network::{EAST, Link, Network, RESPONDER, WEST};
 
@@ -148,7 +152,16 @@ impl Bench {
         let instance = format!("bench-{}", std::process::id());
         let interfaces = [WEST, EAST].map(|link| format!("{0}={0}:native", link.gateway_interface));
         let log = self.scratch.path().join("weir.log");
-        let weir = Weir::start(&self.weir, &self.network.gateway, &instance, &interfaces, &self.policies, log)?;
+        let weir = Weir::start(Launch {
+            binary: self.weir.clone(),
+            namespace: self.network.gateway.name().to_owned(),
+            instance,
+            placement: "gateway",
+            interfaces: interfaces.to_vec(),
+            policies: self.policies.clone(),
+            log,
+            more: Vec::new(),
+        })?;
         if let Some(other) = weir.counters()?.interfaces.iter().find(|interface| interface.mode != "native") {
             bail!("{} is attached in {} mode, not in native", other.name, other.mode);
         }
