@@ -16,10 +16,11 @@ pub fn step(flow: &mut Flow, sender: Sender, segment: &Segment) -> Transition {
     flow.state = State::Bypass as u8;
     let first_reply = matches!(sender, Sender::Responder) && !flow.has(flow_flags::REPLIED);
     if segment.has(flags::SYN) {
-        // Kept for the day the rule becomes strict again: nothing else can tell the window's scale.
+        // Kept for the day the rule becomes strict again: nothing else can tell the window's scale, or a late repetition from an attack.
         let (peer, _) = flow.peers_mut(sender);
         tcp_window::learn_scale(peer, segment);
-        peer.flags |= peer_flags::SYN;
+        peer.isn = segment.seq.0;
+        peer.flags |= if segment.has(flags::ACK) { peer_flags::SYN | peer_flags::SYN_ACK } else { peer_flags::SYN };
         flow.flags &= !flow_flags::CLOSING;
     }
     if segment.has(flags::FIN) || segment.has(flags::RST) {

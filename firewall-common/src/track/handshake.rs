@@ -60,7 +60,7 @@ pub fn step(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Insp
 pub fn learn_syn(peer: &mut Peer, segment: &Segment) {
     peer.isn = segment.seq.0;
     peer.end = segment.end().0;
-    peer.flags = peer_flags::SYN;
+    peer.flags = if segment.has(flags::ACK) { peer_flags::SYN | peer_flags::SYN_ACK } else { peer_flags::SYN };
     peer.max_window = tcp_window::window(peer, segment);
     peer.ack = 0;
     peer.edge = 0;
@@ -128,7 +128,6 @@ fn challenge(flow: &mut Flow, segment: &Segment, answers: bool) -> Transition {
 #[inline(always)]
 fn accept_syn_ack(flow: &mut Flow, segment: &Segment) {
     learn_syn(&mut flow.responder, segment);
-    flow.responder.flags |= peer_flags::SYN_ACK;
     flow.responder.ack = segment.ack.0;
     flow.responder.edge = segment.ack.add(tcp_window::window(&flow.responder, segment)).0;
     flow.initiator.flags |= peer_flags::SYN_ACKED;

@@ -131,7 +131,10 @@ pub fn relevel(flow: &mut Flow, kind: Kind, inspection: Inspection) {
         flow.state = State::Bypass as u8;
         // A flow in the middle of its handshake is still embryonic: the next reply establishes it.
         flow.flags &= !flow_flags::REPLIED;
-    } else if flow.initiator.packets == 1 && flow.initiator.has(peer_flags::SYN) && !flow.has(flow_flags::REPLIED) {
+    } else if flow.initiator.packets == 1
+        && flow.initiator.flags & (peer_flags::SYN | peer_flags::SYN_ACK) == peer_flags::SYN
+        && !flow.has(flow_flags::REPLIED)
+    {
         // Only its SYN was seen, and that was learned from: the handshake goes on as if it had never been bypassed.
         flow.state = State::SynSent as u8;
     } else {

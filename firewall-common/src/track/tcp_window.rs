@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Bytes below the newest data that an acknowledgement may always be: a 64 KiB window and one more burst (van Rooij 2000, §4).
-const ACK_SLACK: u32 = 66_000;
+const SLACK: u32 = 66_000;
 
 /// What the rules say of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub fn fit(sender: &Peer, receiver: &Peer, segment: &Segment, inspection: Inspec
     if sender.has(peer_flags::FIN) && end.after(sender.end()) {
         return Fit::Refused(Reason::TcpDataPastFin);
     }
-    let slack = if sender.max_window > ACK_SLACK { sender.max_window } else { ACK_SLACK };
+    let slack = if sender.max_window > SLACK { sender.max_window } else { SLACK };
     let old_data = end.before(sender.end().sub(receiver.max_window));
     let old_ack = !receiver.has(peer_flags::RELEARN) && segment.ack.before(receiver.end().sub(slack));
     if old_data || old_ack {
@@ -101,7 +101,8 @@ pub fn learn(sender: &mut Peer, receiver: &mut Peer, segment: &Segment) {
         sender.flags &= !peer_flags::RELEARN;
         sender.end = end.0;
         sender.ack = segment.ack.0;
-        sender.edge = segment.ack.add(window).0;
+        // It may have granted more before, and its window have shrunk since.
+        sender.edge = segment.ack.add(window).add(SLACK).0;
         sender.max_window = window;
     } else {
         observe(sender, receiver, segment);
@@ -178,7 +179,7 @@ pub fn relearn(flow: &mut Flow) {
         flow.initiator.scale = MOST_SCALE;
         flow.responder.scale = MOST_SCALE;
     }
-    let known = peer_flags::SCALE_OFFERED;
+    let known = peer_flags::SCALE_OFFERED | peer_flags::SYN_ACK;
     let unknown = peer_flags::SYN | peer_flags::SYN_ACKED | peer_flags::RELEARN | peer_flags::MIDSTREAM;
     flow.initiator.flags = (flow.initiator.flags & known) | unknown;
     flow.responder.flags = (flow.responder.flags & known) | unknown;
