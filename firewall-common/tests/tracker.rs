@@ -189,6 +189,19 @@ proptest! {
         prop_assert_eq!(table.play(&step(true, flags::ACK, edge, 1, 1, window)), Verdict::Learn);
     }
 
+    /// `tolerant` lets data past the edge through and counts it; a byte earlier there is nothing to count.
+    #[test]
+    fn tolerance_is_counted(first in first(), window in 1u16.., past in 1u32..100_000) {
+        let table = Table::new(Inspection::Tolerant, first);
+        established(&table, window);
+        let edge = 1 + i32::from(window);
+        let tolerated = |table: &Table| table.flow().map(|flow| flow.tolerated);
+        prop_assert_eq!(table.play(&step(true, flags::ACK, edge, 1, 1, window)), Verdict::Learn);
+        prop_assert_eq!(tolerated(&table), Some(0));
+        prop_assert_eq!(table.play(&step(true, flags::ACK, edge + past.cast_signed(), 1, 1, window)), Verdict::Learn);
+        prop_assert_eq!(tolerated(&table), Some(1));
+    }
+
     /// A blind attacker who does not know the numbers cannot end a connection: only an exact reset closes.
     #[test]
     fn only_an_exact_reset_closes(first in first(), seq in any::<i32>(), with_ack: bool) {
