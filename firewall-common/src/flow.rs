@@ -411,10 +411,9 @@ impl FlowKey {
     #[inline(always)]
     #[must_use]
     pub fn identity(&self) -> u32 {
-        let ([a, b], [c, d]) = (self.low.0, self.high.0);
-        let ports = u32::from_ne_bytes([self.low_port[0], self.low_port[1], self.high_port[0], self.high_port[1]]) as u64;
-        let mixed =
-            (a ^ b.wrapping_mul(5) ^ (c << 1) ^ d.wrapping_mul(9) ^ ports << 16 ^ self.protocol as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // The ports and the protocol are the last word.
+        let [a, b, c, d, e]: [u64; 5] = zerocopy::transmute!(*self);
+        let mixed = (a ^ b.wrapping_mul(5) ^ (c << 1) ^ d.wrapping_mul(9) ^ e.rotate_left(16)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed >> 32) as u32
     }
 

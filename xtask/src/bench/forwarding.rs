@@ -29,8 +29,11 @@ use crate::{
 use generator::{FLOWS, Generator, RESPONDER_PORT, Segment};
 use network::{EAST, Link, Network, RESPONDER, WEST};
 
-/// Frames of one turn: 256 segments of each connection, together smaller than a window without scaling.
-const FRAMES: u32 = FLOWS << 8;
+/// A turn's frames are sent in bursts, and its figure is that of the fastest: what else runs on the machine only ever slows one down.
+const BURSTS: u32 = 5;
+const BURST: u32 = FLOWS << 6;
+/// Frames of one turn: 320 segments of each connection, together smaller than a window without scaling.
+const FRAMES: u32 = BURSTS * BURST;
 /// Sent before the clock runs.
 const WARM_UP: u32 = FLOWS << 2;
 /// The least share of a turn's packets that must come out.
@@ -170,6 +173,11 @@ impl Bench {
         let turn = self.data()?;
         let after = (weir.all_counters()?, weir.counters()?);
         weir.stop()?;
+        // Only when both its programs are gone is the next turn without them.
+        for link in [WEST, EAST] {
+            let caught = self.generator.catch(&self.network.gateway, link.gateway_interface)?;
+            self.generator.release(caught)?;
+        }
         let dropped = after.1.drops_since(&before.1);
         if !dropped.is_empty() {
             bail!("Weir dropped packets of established connections: {dropped:?}");
@@ -181,7 +189,7 @@ impl Bench {
     /// Brings up this turn's connections.
     fn establish(&mut self) -> Result<()> {
         for segment in [Segment::Syn, Segment::SynAck, Segment::Ack] {
-            let caught = self.send(segment, FLOWS)?.1;
+            let caught = self.send(segment, FLOWS)?;
             if caught != u64::from(FLOWS) {
                 bail!("{caught} of {FLOWS} handshake segments came out ({segment:?})");
             }
@@ -193,25 +201,26 @@ impl Bench {
     fn data(&mut self) -> Result<Turn> {
         self.send(Segment::Data, WARM_UP)?;
         // The count goes on, and with it the sequence numbers.
-        let (elapsed, caught) = self.send_more(WEST, FRAMES)?;
+        let (ns, caught) = self.send_more(WEST, BURSTS, BURST)?;
         let delivered = caught as f64 / f64::from(FRAMES);
         if !(DELIVERED..=1.0).contains(&delivered) {
             bail!("{caught} packets came out where {FRAMES} went in");
         }
-        Ok(Turn { ns: elapsed.as_nanos() as f64 / f64::from(FRAMES), delivered })
+        Ok(Turn { ns: ns.into_iter().fold(f64::INFINITY, f64::min), delivered })
     }
 
-    fn send(&mut self, segment: Segment, frames: u32) -> Result<(Duration, u64)> {
+    /// Sends the first frames of a kind, and returns how many came out.
+    fn send(&mut self, segment: Segment, frames: u32) -> Result<u64> {
         self.generator.set(segment, self.turns)?;
-        self.send_more(if segment == Segment::SynAck { EAST } else { WEST }, frames)
+        Ok(self.send_more(if segment == Segment::SynAck { EAST } else { WEST }, 1, frames)?.1)
     }
 
-    /// Sends from the host at the end of `link`; how long that took, and how many frames were caught.
-    fn send_more(&mut self, link: Link, frames: u32) -> Result<(Duration, u64)> {
+    /// Sends from the host at the end of `link`; nanoseconds per frame of each burst, and how many frames came out.
+    fn send_more(&mut self, link: Link, bursts: u32, frames: u32) -> Result<(Vec<f64>, u64)> {
         let host = if link == EAST { &self.network.sink } else { &self.network.generator };
         let before = self.generator.caught()?;
-        let elapsed = self.generator.send(host, link, frames)?;
-        Ok((elapsed, self.generator.caught_since(before, u64::from(frames))?))
+        let ns = self.generator.send(host, link, bursts, frames)?;
+        Ok((ns, self.generator.caught_since(before, u64::from(bursts * frames))?))
     }
 }
 

@@ -61,7 +61,7 @@ pub struct Forwarding {
     pub flows: u64,
     /// Of the whole path, the generator included.
     pub packets_per_second: f64,
-    /// Nanoseconds of the whole path.
+    /// Nanoseconds of the whole path, in the fastest burst of a round.
     pub ns: f64,
     pub ns_spread: f64,
     /// The generator's part of it: the path when packets are dropped at the gateway's first interface.
