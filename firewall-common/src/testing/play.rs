@@ -282,7 +282,8 @@ fn edit_packet(packet: &mut Packet, edit: &Edit) {
         Edit::DontFragment => packet.dont_fragment = true,
         Edit::HopLimit(hops) => packet.hop_limit = *hops,
         Edit::Vlan(tags) => {
-            packet.tags = (0..*tags).map(|tag| (if tag + 1 == *tags { ether_type::VLAN } else { ether_type::PROVIDER_VLAN }, 100)).collect()
+            packet.tags =
+                (0..*tags).map(|tag| (if tag + 1 == *tags { ether_type::VLAN } else { ether_type::PROVIDER_VLAN }, 100)).collect();
         }
         Edit::Fragment { offset, length, more } => {
             packet.part = Some(Part { offset: *offset, length: Some(*length), more: *more, identification: 4711 });

@@ -168,7 +168,7 @@ impl Stream {
             match packet.family {
                 Family::V4 => {
                     packet.ip_options =
-                        [&[1, 1, 1, 1][..], &[148, 4, 0, 0], &[131, 3, 4, 0], &[68, 200, 0, 0]][self.random.usize(..4)].to_vec()
+                        [&[1, 1, 1, 1][..], &[148, 4, 0, 0], &[131, 3, 4, 0], &[68, 200, 0, 0]][self.random.usize(..4)].to_vec();
                 }
                 Family::V6 => {
                     let numbers = [protocol::HOP_BY_HOP, protocol::DESTINATION_OPTIONS, protocol::ROUTING, protocol::MOBILITY];

@@ -10,14 +10,16 @@ use aya::{
 };
 use firewall_common::{
     abi::{map, program},
+    answer,
     config::{Config, FULL_SCALE, Interface},
     counter::Counters,
     env::Arrival,
     flow::{Flow, FlowKey, LAYOUT_VERSION},
     fragment::{Fragment, FragmentKey},
+    parse::{self, Descriptor},
     reason::Reason,
     rule::{AddressPrefix, Bitmap, MAX_ENTRIES, Rule, ServicePrefix},
-    testing::{play::Subject, tables::Tables},
+    testing::{builder::hex, play::Subject, tables::Tables},
     time::Nanos,
     verdict::Verdict,
 };
@@ -28,6 +30,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/we
 const LOOPBACK: u32 = 1;
 const XDP_DROP: u32 = 1;
 const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
 const TC_ACT_UNSPEC: u32 = u32::MAX;
 const TC_ACT_SHOT: u32 = 2;
 /// `bpf_map_update_elem`: the key must be there.
@@ -49,6 +52,29 @@ pub struct Kernel {
     seen: Counters,
     interface: Interface,
     settings: Config,
+}
+
+/// What a program's return value means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Passed,
+    Dropped,
+    Answered,
+}
+
+/// A rejected frame as it goes back: the link addresses exchanged, the tags kept, then what the host would answer. One to a group of
+/// stations is dropped.
+fn answered(frame: &[u8]) -> (Fate, Vec<u8>) {
+    let mut descriptor = Descriptor::EMPTY;
+    parse::parse(&frame, false, &mut descriptor).expect("a rejected packet can be read");
+    let mut room = [0; answer::ROOM];
+    match answer::write(&frame, &descriptor, &mut room) {
+        Some(length) if frame[0] & 1 == 0 => {
+            let link = &frame[12..descriptor.ip_at as usize];
+            (Fate::Answered, [&frame[6..12], &frame[..6], link, &room[..length as usize]].concat())
+        }
+        _ => (Fate::Dropped, frame.to_vec()),
+    }
 }
 
 fn typed<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &str) -> T {
@@ -89,26 +115,28 @@ impl Kernel {
         }
     }
 
-    fn run(&self, frame: &[u8], egress: bool) -> bool {
+    /// Runs a packet: what becomes of it, and its bytes afterwards.
+    fn run(&self, frame: &[u8], egress: bool) -> (Fate, Vec<u8>) {
         let mut out = vec![0; frame.len() + 256];
         let mut options = TestRunOptions::new();
         options.data_in = Some(frame);
         options.data_out = Some(&mut out);
-        let (result, pass, drop) = if egress {
+        let result = if egress {
             let program: &SchedClassifier = self.program(program::EGRESS);
-            (program.test_run(options), TC_ACT_UNSPEC, TC_ACT_SHOT)
+            program.test_run(options)
         } else {
             let program: &Xdp = self.program(program::INGRESS);
-            (program.test_run(options), XDP_PASS, XDP_DROP)
+            program.test_run(options)
         };
         let result = result.unwrap_or_else(|error| panic!("{} bytes cannot be run: {error}", frame.len()));
-        let length = result.data_size_out as usize;
-        assert_eq!(&out[..length], frame, "the packet was changed");
-        match result.return_value {
-            value if value == pass => true,
-            value if value == drop => false,
-            value => panic!("the program returned {value}"),
-        }
+        let fate = match (egress, result.return_value) {
+            (false, XDP_PASS) | (true, TC_ACT_UNSPEC) => Fate::Passed,
+            (false, XDP_DROP) | (true, TC_ACT_SHOT) => Fate::Dropped,
+            (false, XDP_TX) => Fate::Answered,
+            (_, value) => panic!("the program returned {value}"),
+        };
+        out.truncate(result.data_size_out as usize);
+        (fate, out)
     }
 
     fn program<'a, P>(&'a self, name: &str) -> &'a P
@@ -225,9 +253,15 @@ impl Subject for Kernel {
             self.interfaces.set(LOOPBACK, interface, 0).expect("the interface can be written");
             self.interface = interface;
         }
-        let passed = self.run(frame, arrival.egress);
+        let (fate, out) = self.run(frame, arrival.egress);
         let verdict = self.counted();
-        assert_eq!(passed, verdict.passes(), "the program's return value and its counters disagree");
+        let (expected, bytes) = match verdict {
+            Verdict::Learn | Verdict::NoLearn => (Fate::Passed, frame.to_vec()),
+            Verdict::Drop(_) => (Fate::Dropped, frame.to_vec()),
+            Verdict::Answer => answered(frame),
+        };
+        assert_eq!(fate, expected, "what the program returned for {}, which it counted as {verdict:?}", hex(frame));
+        assert_eq!(hex(&out), hex(&bytes), "the bytes of {}, which was counted as {verdict:?}", hex(frame));
         verdict
     }
 

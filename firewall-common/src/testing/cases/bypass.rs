@@ -113,6 +113,29 @@ pub(super) const ROWS: &[Row] = &[
     ",
             ),
             case(
+                "own/bypass-to-strict/repeated-syn-ack",
+                "
+        policy bypass
+        C:S 0            -> pass bypass
+        S:SA 0/1         -> pass bypass
+        policy strict
+        C:A 1/1 +10      -> pass established
+        S:A 1/11         -> pass established
+        S:SA 0/1         -> nostate established
+        S:SA 5/1         -> drop:tcp-synack-ooo established
+    ",
+            ),
+            case(
+                "own/bypass-to-strict/began-with-syn-ack",
+                "
+        policy bypass
+        S:SA 0/1         -> pass bypass
+        policy strict
+        C:A 1/1          -> pass established
+        S:A 1/1 +10      -> pass established
+    ",
+            ),
+            case(
                 "own/bypass-to-strict/one-sided",
                 "
         policy bypass
