@@ -1,7 +1,7 @@
 //! The policy language: reading, checking, printing, lowering and editing.
 //!
 //! A policy is read whole or refused whole: every error that can be found is reported at once, with its place, and nothing of the policy
-//! is used. What [`load`] accepts, [`lower`] can turn into the dataplane's tables unless the controller runs out of numbers. Nothing here
+//! is used. What [`load()`] accepts, [`lower()`] can turn into the dataplane's tables unless the controller runs out of numbers. Nothing here
 //! touches the kernel, and no input makes it panic.
 
 mod address;
