@@ -211,25 +211,26 @@ pub struct Flow {
     pub to_zone: u8,
     /// Place of the interface the initiator is behind, plus one; 0 for the box itself or when unknown.
     pub initiator_interface: u8,
-    /// Initial sequence number of a SYN, or of a second SYN-ACK, that waits for the packet which confirms it.
-    pub pending: u32,
-    pub initiator: Peer,
-    pub responder: Peer,
-    pub created: u64,
-    /// Time from the first packet to the first that confirms both sides, in microseconds; 0 when unknown.
-    pub handshake_micros: u32,
-    /// Packets that `strict` would have refused and `tolerant` let pass; stays at its maximum.
-    pub tolerated: u16,
-    /// As `initiator_interface`, for the responder.
-    pub responder_interface: u8,
-    /// Window shift offered by the SYN in `pending`; [`NO_SCALE`] for none.
-    pub pending_scale: u8,
     /// [`FlowKey::identity`] of the record's key: the kernel may give a removed record's memory to another flow while a packet still
     /// holds it, and the packet must notice.
     pub identity: u32,
     /// Place of the rule's entry in the policy of `generation`.
     pub entry: u16,
-    pub reserved2: u16,
+    /// As `initiator_interface`, for the responder.
+    pub responder_interface: u8,
+    /// Window shift offered by the SYN in `pending`; [`NO_SCALE`] for none.
+    pub pending_scale: u8,
+    /// Packets that `strict` would have refused and `tolerant` let pass; stays at its maximum.
+    pub tolerated: u16,
+    pub reserved: u16,
+    pub initiator: Peer,
+    pub responder: Peer,
+    // From here on a packet of an established flow needs nothing: what it does need is the fewer cache lines for it.
+    pub created: u64,
+    /// Time from the first packet to the first that confirms both sides, in microseconds; 0 when unknown.
+    pub handshake_micros: u32,
+    /// Initial sequence number of a SYN, or of a second SYN-ACK, that waits for the packet which confirms it.
+    pub pending: u32,
 }
 
 /// Bits of [`Flow::flags`].
