@@ -41,6 +41,12 @@ pub trait Packet {
     fn headers_cut(&self, end: u32) -> bool;
 }
 
+/// Why bytes up to `end` could not be read: they are missing, or out of reach.
+#[inline(always)]
+pub fn missing<P: Packet>(packet: &P, end: u32) -> Reason {
+    if packet.headers_cut(end) { Reason::HeadersNotLinear } else { Reason::FrameTooShort }
+}
+
 impl Packet for &[u8] {
     fn length(&self) -> u32 {
         u32::try_from(self.len()).unwrap_or(u32::MAX)

@@ -2,7 +2,7 @@
 
 use crate::{
     flow::{Address, FlowKey, NO_SCALE},
-    packet::Packet,
+    packet::{Packet, missing},
     reason::Reason,
     seq::Seq,
     verifier::load_u16,
@@ -293,9 +293,4 @@ fn icmp<P: Packet>(packet: &P, descriptor: &mut Descriptor) -> Result<(), Reason
     descriptor.key.low_port = identifier;
     descriptor.key.high_port = identifier;
     Ok(())
-}
-
-#[inline(always)]
-fn missing<P: Packet>(packet: &P, end: u32) -> Reason {
-    if packet.headers_cut(end) { Reason::HeadersNotLinear } else { Reason::FrameTooShort }
 }

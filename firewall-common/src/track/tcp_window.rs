@@ -14,7 +14,7 @@
 //! A granted edge is never withdrawn (RFC 9293 MUST-34: a sender must cope with a window that shrinks, so data in flight is legal).
 
 use crate::{
-    flow::{Flow, Inspection, NO_SCALE, Peer, Sender, flow_flags, peer_flags},
+    flow::{Flow, Inspection, NO_SCALE, Peer, flow_flags, peer_flags},
     reason::Reason,
     seq::Seq,
     wire::tcp::{MOST_SCALE, Segment, flags},
@@ -218,15 +218,5 @@ pub fn shorten(flow: &mut Flow, timeout: u32) {
     if flow.timeout > timeout {
         flow.timeout = timeout;
         flow.flags |= flow_flags::SHORTENED;
-    }
-}
-
-/// The record of the side that did not send.
-#[inline(always)]
-#[must_use]
-pub const fn other(sender: Sender) -> Sender {
-    match sender {
-        Sender::Initiator => Sender::Responder,
-        Sender::Responder => Sender::Initiator,
     }
 }

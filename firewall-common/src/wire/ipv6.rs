@@ -2,7 +2,7 @@
 
 use crate::{
     flow::Address,
-    packet::Packet,
+    packet::{Packet, missing},
     parse::Descriptor,
     reason::Reason,
     verifier::{self, Step, load_u64},
@@ -105,8 +105,7 @@ impl<P: Packet> Step for Walk<'_, P> {
             return self.fail(Reason::Ipv6ExtensionChain);
         }
         let Some(header): Option<&[u8; 8]> = self.packet.read(self.at) else {
-            let reason = if self.packet.headers_cut(self.at + 8) { Reason::HeadersNotLinear } else { Reason::FrameTooShort };
-            return self.fail(reason);
+            return self.fail(missing(self.packet, self.at + 8));
         };
         // Type 0 routing headers are source routes (RFC 5095).
         if next == protocol::ROUTING && header[2] == 0 {

@@ -2,7 +2,7 @@
 
 use crate::{
     flow::NO_SCALE,
-    packet::{OPTIONS_ROOM, Packet},
+    packet::{OPTIONS_ROOM, Packet, missing},
     reason::Reason,
     seq::Seq,
     verifier::{load_u16, load_u32},
@@ -120,11 +120,6 @@ fn check_options<P: Packet>(packet: &P, at: u32, length: u32) -> Result<u8, Reas
     }
     let mut scale = WindowScale(NO_SCALE);
     if options::walk(&buffer, length, &mut scale) { Ok(scale.0) } else { Err(Reason::BadTcpOptions) }
-}
-
-#[inline(always)]
-fn missing<P: Packet>(packet: &P, end: u32) -> Reason {
-    if packet.headers_cut(end) { Reason::HeadersNotLinear } else { Reason::FrameTooShort }
 }
 
 /// Flag sets a sender may produce, PSH, ECE and CWR aside (RFC 9293 §3.10.7, RFC 3168, RFC 9768): bit *n* is set when the set with index
