@@ -9,6 +9,7 @@ pub mod map {
     pub const INTERFACES: &str = "INTERFACES";
     pub const RULES: &str = "RULES";
     pub const BITMAPS: &str = "BITMAPS";
+    pub const PROFILES: &str = "PROFILES";
     pub const ADDRESSES: &str = "ADDRESSES";
     pub const SERVICES: &str = "SERVICES";
     pub const COUNTERS: &str = "COUNTERS";
@@ -23,7 +24,7 @@ pub mod map {
     pub const AYA_LOGS: &str = "AYA_LOGS";
 
     /// All that are pinned.
-    pub const PINNED: [&str; 16] = [
+    pub const PINNED: [&str; 17] = [
         ESTABLISHED,
         EMBRYONIC,
         FRAGMENTS,
@@ -31,6 +32,7 @@ pub mod map {
         INTERFACES,
         RULES,
         BITMAPS,
+        PROFILES,
         ADDRESSES,
         SERVICES,
         COUNTERS,
@@ -53,7 +55,7 @@ pub mod program {
 
 #[cfg(feature = "user")]
 mod pod {
-    use crate::{config, counter, flow, fragment, rule};
+    use crate::{config, counter, flow, fragment, normalize, rule};
 
     macro_rules! pod {
         ($($type:ty),+ $(,)?) => {
@@ -75,6 +77,7 @@ mod pod {
         flow::FlowKey,
         fragment::FragmentKey,
         fragment::Fragment,
+        normalize::Profile,
         rule::AddressPrefix,
         rule::Bitmap,
         rule::Rule,

@@ -32,7 +32,14 @@ pub struct Config {
     pub timeout_scale: u32,
     /// Answers to rejected packets per second.
     pub reject_rate: u32,
-    pub reserved: [u32; 3],
+    /// Events of each kind per second and CPU; those beyond are counted, not sent.
+    pub event_rate: u32,
+    /// Kinds of events somebody listens to: bit *n* is kind *n*.
+    pub event_kinds: u32,
+    pub reserved: u32,
+    /// Secret of the sequence numbers' randomization, of this instance and for as long as its pins live.
+    pub secret: [u64; 2],
+    pub reserved2: [u64; 2],
 }
 
 /// Bits of [`Config::flags`].
@@ -41,6 +48,12 @@ pub mod config_flags {
     pub const ROUTE: u32 = 1 << 0;
     /// A packet whose flow finds no room passes without state, instead of being dropped.
     pub const TABLE_FULL_PASS: u32 = 1 << 1;
+}
+
+/// Bits of [`Interface::flags`].
+pub mod interface_flags {
+    /// A software device: what comes in may be of a local stack, which leaves checksums to be finished later.
+    pub const UNFINISHED_CHECKSUMS: u8 = 1 << 0;
 }
 
 impl Config {
@@ -59,8 +72,10 @@ pub struct Interface {
     pub zone: u8,
     /// Place of the interface's counters plus one; 0 when the interface is not attached.
     pub place: u8,
-    pub reserved: [u8; 2],
+    /// [`interface_flags`].
+    pub flags: u8,
+    pub reserved: u8,
 }
 
-const _: () = assert!(size_of::<Config>() == 32);
+const _: () = assert!(size_of::<Config>() == 64);
 const _: () = assert!(size_of::<Interface>() == 4);

@@ -5,6 +5,8 @@ use crate::{
     counter::{Counters, InterfaceCounters, RuleCounters},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    normalize::Profile,
+    packet::Packet,
     parse::Descriptor,
     pipeline::{self, Step},
     reason::Reason,
@@ -106,6 +108,7 @@ pub trait Env {
     fn service_class(&self, slot: u32, protocol: u8, service: [u8; 2]) -> u32;
     fn bitmap(&self, index: u32) -> Option<&Bitmap>;
     fn rule(&self, slot: u32, entry: u32) -> Option<&Rule>;
+    fn profile(&self, slot: u32, number: u8) -> Option<&Profile>;
     /// Zone a forwarded packet leaves by, or the box itself.
     /// # Errors
     /// [`Reason::NoRoute`].
@@ -123,34 +126,34 @@ pub trait Env {
 
     /// Stage *track* for a flow in the established table: [`pipeline::confirmed`], which see. The kernel side makes of this and of the
     /// three methods below functions of their own, which the verifier checks once each and not once for every way that leads to them.
-    fn confirmed(&self, visit: &Visit, outcome: &mut Outcome) -> Step
+    fn confirmed<P: Packet>(&self, packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step
     where
         Self: Sized,
     {
-        pipeline::confirmed(self, visit, outcome)
+        pipeline::confirmed(packet, self, visit, outcome)
     }
 
     /// Stage *track* for a flow in the embryonic table: [`pipeline::unconfirmed`].
-    fn unconfirmed(&self, visit: &Visit, outcome: &mut Outcome) -> Step
+    fn unconfirmed<P: Packet>(&self, packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step
     where
         Self: Sized,
     {
-        pipeline::unconfirmed(self, visit, outcome)
+        pipeline::unconfirmed(packet, self, visit, outcome)
     }
 
     /// Stage *revalidate*: [`pipeline::revalidate`].
-    fn revalidate(&self, visit: &Visit, outcome: &mut Outcome) -> Step
+    fn revalidate<P: Packet>(&self, packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step
     where
         Self: Sized,
     {
-        pipeline::revalidate(self, visit, outcome)
+        pipeline::revalidate(packet, self, visit, outcome)
     }
 
     /// Stages *classify* and *admit*: [`pipeline::first`].
-    fn first(&self, visit: &Visit, outcome: &mut Outcome)
+    fn first<P: Packet>(&self, packet: &P, visit: &mut Visit, outcome: &mut Outcome)
     where
         Self: Sized,
     {
-        pipeline::first(self, visit, outcome);
+        pipeline::first(packet, self, visit, outcome);
     }
 }

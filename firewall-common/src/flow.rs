@@ -14,7 +14,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{seq::Seq, time::Nanos};
 
 /// Number of the layout of every pinned map. Raise it with any change of a map's key or value.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// An address of either family: 16 bytes in network order, IPv4 as `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2).
 ///
@@ -222,7 +222,9 @@ pub struct Flow {
     pub pending_scale: u8,
     /// Packets that `strict` would have refused and `tolerant` let pass; stays at its maximum.
     pub tolerated: u16,
-    pub reserved: u16,
+    /// [`features`]: what its SYNs negotiated and what is done to its segments.
+    pub features: u8,
+    pub reserved: u8,
     pub initiator: Peer,
     pub responder: Peer,
     // From here on a packet of an established flow needs nothing: what it does need is the fewer cache lines for it.
@@ -251,6 +253,20 @@ pub mod flow_flags {
     pub const CLOSING: u8 = 1 << 6;
     /// A reset that may not have been accepted has shortened the timer; the next packet that is learned from restores it.
     pub const SHORTENED: u8 = 1 << 7;
+}
+
+/// Bits of [`Flow::features`].
+pub mod features {
+    /// The initiator's SYN carried an MD5 signature (RFC 2385).
+    pub const MD5_INITIATOR: u8 = 1 << 0;
+    /// The responder's SYN-ACK did.
+    pub const MD5_RESPONDER: u8 = 1 << 1;
+    /// The initiator's SYN offered timestamps (RFC 7323 §3).
+    pub const TIMESTAMPS_INITIATOR: u8 = 1 << 2;
+    /// The responder's SYN-ACK did.
+    pub const TIMESTAMPS_RESPONDER: u8 = 1 << 3;
+    /// Sequence numbers are shifted in both directions, from the SYN on and for good.
+    pub const RANDOMIZED: u8 = 1 << 4;
 }
 
 /// Where a flow is in its life. Numbers are part of the map layout.

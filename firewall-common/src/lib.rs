@@ -20,6 +20,7 @@ pub mod counter;
 pub mod env;
 pub mod flow;
 pub mod fragment;
+pub mod normalize;
 pub mod packet;
 pub mod parse;
 pub mod pipeline;

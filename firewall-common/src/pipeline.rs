@@ -57,17 +57,17 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Result<Ou
         _ => {}
     }
     let mut outcome = Outcome::dropped(Reason::NoPolicy);
-    let mut step = look_up(env, visit, &mut outcome);
+    let mut step = look_up(packet, env, visit, &mut outcome);
     if matches!(step, Step::Stale) {
-        step = env.revalidate(visit, &mut outcome);
+        step = env.revalidate(packet, visit, &mut outcome);
         if matches!(step, Step::Current) {
             // What another CPU makes of the flow's generation meanwhile does not matter: this packet has been judged.
             visit.revalidated = true;
-            step = look_up(env, visit, &mut outcome);
+            step = look_up(packet, env, visit, &mut outcome);
         }
     }
     if !matches!(step, Step::Done) {
-        env.first(visit, &mut outcome);
+        env.first(packet, visit, &mut outcome);
     }
     if visit.descriptor.piece.more && outcome.verdict.passes() {
         fragment::remember(env, visit, outcome.rule)?;
@@ -77,9 +77,9 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Result<Ou
 
 /// Stage *lookup*: the established table first, for most packets are of established flows.
 #[inline(always)]
-fn look_up<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Step {
-    match env.confirmed(visit, outcome) {
-        Step::Unknown => env.unconfirmed(visit, outcome),
+fn look_up<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+    match env.confirmed(packet, visit, outcome) {
+        Step::Unknown => env.unconfirmed(packet, visit, outcome),
         step => step,
     }
 }
@@ -169,7 +169,7 @@ fn adopt(visit: &Visit, flow: &mut Flow, decision: &Decision, rule: &Rule) {
 
 /// Stage *track* for a flow in the established table.
 #[inline(always)]
-pub fn confirmed<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Step {
+pub fn confirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Step {
     let Some(found) = env.established(&visit.descriptor.key) else { return Step::Unknown };
     let glance = env.glance(&found);
     if glance.generation != visit.settings.generation && !visit.revalidated {
@@ -182,7 +182,7 @@ pub fn confirmed<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Step 
 
 /// Stage *track* for a flow in the embryonic table.
 #[inline(always)]
-pub fn unconfirmed<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Step {
+pub fn unconfirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Step {
     let Some(found) = env.embryonic(&visit.descriptor.key) else { return Step::Unknown };
     let glance = env.glance(&found);
     if glance.generation != visit.settings.generation && !visit.revalidated {
@@ -206,7 +206,7 @@ pub fn unconfirmed<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Ste
 /// Stage *revalidate*: the policy has changed since it last judged the flow, so it judges it again, as it would the flow's first
 /// packet. A flow that it no longer allows ends here.
 #[inline(always)]
-pub fn revalidate<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) -> Step {
+pub fn revalidate<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Step {
     let (found, established) = match env.established(&visit.descriptor.key) {
         Some(found) => (found, true),
         None => match env.embryonic(&visit.descriptor.key) {
@@ -307,7 +307,7 @@ fn conclude<E: Env>(env: &E, visit: &Visit, tracked: &Tracked, outcome: &mut Out
 
 /// A first packet: stages *classify* and *admit*.
 #[inline(always)]
-pub fn first<E: Env>(env: &E, visit: &Visit, outcome: &mut Outcome) {
+pub fn first<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) {
     *outcome = match try_first(env, visit) {
         Ok(outcome) => outcome,
         Err(reason) => Outcome::dropped(reason),

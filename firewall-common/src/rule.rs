@@ -112,10 +112,13 @@ pub struct Rule {
     pub inspection: u8,
     /// [`rule_flags`].
     pub flags: u8,
-    pub reserved: [u8; 3],
+    /// Number of the normalizer profile in the policy's slot, below [`crate::normalize::profile::MAX_PROFILES`].
+    pub profile: u8,
+    pub reserved: [u8; 2],
     /// Established bypass flows seen from one side only that this rule may have.
     pub one_sided_quota: u32,
-    pub reserved2: u32,
+    /// The profile's [`crate::normalize::checks`], as far as they apply to the rule's inspection level.
+    pub checks: u32,
     pub timeouts: Timeouts,
 }
 

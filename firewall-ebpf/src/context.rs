@@ -52,6 +52,12 @@ impl XdpFrame {
         Self { context: context.ctx }
     }
 
+    /// The frame again, in a stage behind the parser.
+    #[inline(always)]
+    pub fn described(context: &XdpContext) -> Self {
+        Self::new(context)
+    }
+
     /// Bytes of the first buffer.
     #[inline(always)]
     fn first(&self) -> u32 {
@@ -119,6 +125,14 @@ impl SkbFrame {
             }
             Self { context: skb, length }
         }
+    }
+
+    /// The packet again, in a stage behind the parser: its headers lie in the first buffer already.
+    #[inline(always)]
+    pub fn described(context: &TcContext) -> Self {
+        let skb = context.as_ptr().cast::<__sk_buff>();
+        // SAFETY: the verifier knows the context's fields.
+        Self { context: skb, length: unsafe { (*skb).len } }
     }
 }
 

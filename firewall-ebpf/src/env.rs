@@ -18,6 +18,8 @@ use firewall_common::{
     env::{Arrival, Env, Glance, InsertError, Notice, Settings},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    normalize::{Profile, profile::MAX_PROFILES},
+    packet::Packet,
     parse::Descriptor,
     pipeline::Step,
     reason::Reason,
@@ -221,6 +223,14 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
+    fn profile(&self, slot: u32, number: u8) -> Option<&Profile> {
+        if usize::from(number) >= MAX_PROFILES {
+            return None;
+        }
+        maps::PROFILES.get(slot * MAX_PROFILES as u32 + u32::from(number))
+    }
+
+    #[inline(always)]
     fn route(&self, descriptor: &Descriptor) -> Result<u8, Reason> {
         let mut lookup = route::Lookup::new(descriptor, self.interface);
         // SAFETY: the structure has the helper's layout and length.
@@ -308,22 +318,22 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
-    fn confirmed(&self, visit: &Visit, outcome: &mut Outcome) -> Step {
+    fn confirmed<P: Packet>(&self, _packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step {
         self.context.confirmed(visit, outcome)
     }
 
     #[inline(always)]
-    fn unconfirmed(&self, visit: &Visit, outcome: &mut Outcome) -> Step {
+    fn unconfirmed<P: Packet>(&self, _packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step {
         self.context.unconfirmed(visit, outcome)
     }
 
     #[inline(always)]
-    fn revalidate(&self, visit: &Visit, outcome: &mut Outcome) -> Step {
+    fn revalidate<P: Packet>(&self, _packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step {
         self.context.revalidate(visit, outcome)
     }
 
     #[inline(always)]
-    fn first(&self, visit: &Visit, outcome: &mut Outcome) {
+    fn first<P: Packet>(&self, _packet: &P, visit: &mut Visit, outcome: &mut Outcome) {
         self.context.first(visit, outcome);
     }
 }

@@ -11,6 +11,7 @@ use firewall_common::{
     counter::{Counters, InterfaceCounters, RuleCounters},
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    normalize::{Profile, profile::MAX_PROFILES},
     rule::{self, AddressPrefix, Bitmap, Rule, ServicePrefix},
 };
 
@@ -47,6 +48,10 @@ pub static INTERFACES: Array<Interface> = Array::with_max_entries(config::MAX_IN
 /// The entries of both slots: slot * MAX_ENTRIES + entry. Written by the controller, only in the slot not in force.
 #[map]
 pub static RULES: Array<Rule> = Array::with_max_entries(2 * rule::MAX_ENTRIES as u32, 0);
+
+/// Normalizer profiles of both slots: slot * MAX_PROFILES + number. Written as RULES.
+#[map]
+pub static PROFILES: Array<Profile> = Array::with_max_entries(2 * MAX_PROFILES as u32, 0);
 
 /// Bitmaps of all classes, at [`rule::Dimension::bitmap_index`]. Written as RULES.
 #[map]

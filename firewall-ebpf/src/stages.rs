@@ -12,6 +12,7 @@ use aya_ebpf::{
 };
 use firewall_common::{
     account::Outcome,
+    packet::Packet,
     parse::{self, Descriptor},
     pipeline::{self, Step},
     reason::Reason,
@@ -64,67 +65,67 @@ pub extern "C" fn parse_skb(context: *mut __sk_buff, descriptor: *mut Descriptor
 
 /// The type of context a world is made for decides which of the functions below it calls.
 pub trait Stages: EbpfContext {
-    fn confirmed(&self, visit: &Visit, outcome: &mut Outcome) -> Step;
-    fn unconfirmed(&self, visit: &Visit, outcome: &mut Outcome) -> Step;
-    fn revalidate(&self, visit: &Visit, outcome: &mut Outcome) -> Step;
-    fn first(&self, visit: &Visit, outcome: &mut Outcome);
+    fn confirmed(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
+    fn unconfirmed(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
+    fn revalidate(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
+    fn first(&self, visit: &mut Visit, outcome: &mut Outcome);
 }
 
 /// One stage for one type of context: a global function around the pipeline's.
 macro_rules! stage {
-    ($name:ident, $context:ty, $raw:ty, $interface:ident, $stage:path) => {
+    ($name:ident, $context:ty, $raw:ty, $interface:ident, $frame:ident, $stage:path) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
-        pub extern "C" fn $name(context: *mut $raw, visit: *const Visit, outcome: *mut Outcome) -> u32 {
+        pub extern "C" fn $name(context: *mut $raw, visit: *mut Visit, outcome: *mut Outcome) -> u32 {
             // SAFETY: the caller's data or null.
-            let (Some(visit), Some(outcome)) = (unsafe { (visit.as_ref(), outcome.as_mut()) }) else { return Step::Done as u32 };
+            let (Some(visit), Some(outcome)) = (unsafe { (visit.as_mut(), outcome.as_mut()) }) else { return Step::Done as u32 };
             // Volatile: a stage that has no use for the context would otherwise be called with anything for it, and the verifier insists.
             // SAFETY: the verifier knows the context's fields.
             let interface = unsafe { ptr::read_volatile(&raw const (*context).$interface) };
             let context = <$context>::new(context);
-            $stage(&Kernel::new(&context, interface), visit, outcome) as u32
+            $stage(&$frame::described(&context), &Kernel::new(&context, interface), visit, outcome) as u32
         }
     };
 }
 
 /// A first packet is always settled, so its stage has no step to return.
 #[inline(always)]
-fn first<C: Stages>(kernel: &Kernel<'_, C>, visit: &Visit, outcome: &mut Outcome) -> Step {
-    pipeline::first(kernel, visit, outcome);
+fn first<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+    pipeline::first(packet, kernel, visit, outcome);
     Step::Done
 }
 
 /// The four stages that need state, for one type of context.
 macro_rules! stages {
-    ($context:ty, $raw:ty, $interface:ident, $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $first:ident) => {
-        stage!($confirmed, $context, $raw, $interface, pipeline::confirmed);
-        stage!($unconfirmed, $context, $raw, $interface, pipeline::unconfirmed);
-        stage!($revalidate, $context, $raw, $interface, pipeline::revalidate);
-        stage!($first, $context, $raw, $interface, first);
+    ($context:ty, $raw:ty, $interface:ident, $frame:ident, $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $first:ident) => {
+        stage!($confirmed, $context, $raw, $interface, $frame, pipeline::confirmed);
+        stage!($unconfirmed, $context, $raw, $interface, $frame, pipeline::unconfirmed);
+        stage!($revalidate, $context, $raw, $interface, $frame, pipeline::revalidate);
+        stage!($first, $context, $raw, $interface, $frame, first);
 
         impl Stages for $context {
             #[inline(always)]
-            fn confirmed(&self, visit: &Visit, outcome: &mut Outcome) -> Step {
+            fn confirmed(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step {
                 Step::from_number($confirmed(self.as_ptr().cast(), visit, outcome))
             }
 
             #[inline(always)]
-            fn unconfirmed(&self, visit: &Visit, outcome: &mut Outcome) -> Step {
+            fn unconfirmed(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step {
                 Step::from_number($unconfirmed(self.as_ptr().cast(), visit, outcome))
             }
 
             #[inline(always)]
-            fn revalidate(&self, visit: &Visit, outcome: &mut Outcome) -> Step {
+            fn revalidate(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step {
                 Step::from_number($revalidate(self.as_ptr().cast(), visit, outcome))
             }
 
             #[inline(always)]
-            fn first(&self, visit: &Visit, outcome: &mut Outcome) {
+            fn first(&self, visit: &mut Visit, outcome: &mut Outcome) {
                 let _ = $first(self.as_ptr().cast(), visit, outcome);
             }
         }
     };
 }
 
-stages!(XdpContext, xdp_md, ingress_ifindex, confirmed_xdp, unconfirmed_xdp, revalidate_xdp, first_xdp);
-stages!(TcContext, __sk_buff, ifindex, confirmed_skb, unconfirmed_skb, revalidate_skb, first_skb);
+stages!(XdpContext, xdp_md, ingress_ifindex, XdpFrame, confirmed_xdp, unconfirmed_xdp, revalidate_xdp, first_xdp);
+stages!(TcContext, __sk_buff, ifindex, SkbFrame, confirmed_skb, unconfirmed_skb, revalidate_skb, first_skb);

@@ -2,6 +2,7 @@
 
 use crate::{
     flow::{Address, Inspection},
+    normalize::{Profile, checks},
     rule::{Action, Bitmap, Dimension, MAX_ZONES, Rule, Timeouts, rule_flags},
 };
 
@@ -9,6 +10,8 @@ use crate::{
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tables {
     pub entries: Vec<Rule>,
+    /// Normalizer profiles by number.
+    pub profiles: Vec<Profile>,
     /// Dimension, class, entries that accept it.
     pub bitmaps: Vec<(Dimension, u32, Bitmap)>,
     /// Dimension, address, length of the prefix in bits (of 128), class.
@@ -62,6 +65,22 @@ impl Tables {
     #[must_use]
     pub fn with_timeouts(mut self, timeouts: Timeouts) -> Self {
         self.entries.iter_mut().for_each(|rule| rule.timeouts = timeouts);
+        self
+    }
+
+    /// The same tables with one more normalizer profile, which every entry has.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Self {
+        if self.profiles.is_empty() {
+            self.profiles.push(Profile::OFF);
+        }
+        let number = u8::try_from(self.profiles.len()).expect("few profiles");
+        self.profiles.push(profile);
+        for rule in &mut self.entries {
+            let bypass = rule.inspection == Inspection::Bypass as u8;
+            rule.profile = number;
+            rule.checks = profile.checks & if bypass { checks::STATELESS } else { u32::MAX };
+        }
         self
     }
 

@@ -14,6 +14,7 @@ use crate::{
     env::{Arrival, Env, Glance, InsertError, Notice, Settings},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    normalize::{Profile, profile::MAX_PROFILES},
     parse::Descriptor,
     pipeline::pipeline,
     reason::Reason,
@@ -67,6 +68,7 @@ impl<K: Copy + Eq + Hash, V: Clone> Table<K, V> {
 #[derive(Debug, Default)]
 struct Slot {
     entries: Vec<Rule>,
+    profiles: Vec<Profile>,
     addresses: HashMap<(u8, u8, u128), u32>,
     services: HashMap<(u8, u32), u32>,
 }
@@ -144,6 +146,7 @@ impl World {
         let number = Config::slot(generation);
         let slot = &mut self.slots[number as usize];
         slot.entries.clone_from(&tables.entries);
+        slot.profiles.clone_from(&tables.profiles);
         slot.addresses = tables
             .addresses
             .iter()
@@ -355,6 +358,12 @@ impl Env for World {
 
     fn rule(&self, slot: u32, entry: u32) -> Option<&Rule> {
         self.slots[slot as usize & 1].entries.get(entry as usize)
+    }
+
+    fn profile(&self, slot: u32, number: u8) -> Option<&Profile> {
+        // As in the kernel, what nobody wrote asks for nothing.
+        let written = self.slots[slot as usize & 1].profiles.get(usize::from(number));
+        (usize::from(number) < MAX_PROFILES).then(|| written.unwrap_or(&Profile::OFF))
     }
 
     fn route(&self, descriptor: &Descriptor) -> Result<u8, Reason> {

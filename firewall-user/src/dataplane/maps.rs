@@ -12,6 +12,7 @@ use firewall_common::{
     counter::{Counters, InterfaceCounters, RuleCounters},
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    normalize::Profile,
     rule::{self, AddressPrefix, Bitmap, Rule, ServicePrefix},
 };
 
@@ -27,6 +28,7 @@ pub struct Maps {
     pub(super) fragments: Mutex<Table<FragmentKey, Fragment>>,
     pub(super) interfaces: Mutex<Array<MapData, Interface>>,
     pub(super) rules: Mutex<Array<MapData, Rule>>,
+    pub(super) profiles: Mutex<Array<MapData, Profile>>,
     pub(super) bitmaps: Mutex<Array<MapData, Bitmap>>,
     pub(super) addresses: Mutex<LpmTrie<MapData, AddressPrefix, u32>>,
     pub(super) services: Mutex<LpmTrie<MapData, ServicePrefix, u32>>,
@@ -63,6 +65,7 @@ impl Maps {
             fragments: Mutex::new(typed(ebpf, map::FRAGMENTS)?),
             interfaces: Mutex::new(typed(ebpf, map::INTERFACES)?),
             rules: Mutex::new(typed(ebpf, map::RULES)?),
+            profiles: Mutex::new(typed(ebpf, map::PROFILES)?),
             bitmaps: Mutex::new(typed(ebpf, map::BITMAPS)?),
             addresses: Mutex::new(typed(ebpf, map::ADDRESSES)?),
             services: Mutex::new(typed(ebpf, map::SERVICES)?),

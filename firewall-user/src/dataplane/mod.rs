@@ -182,7 +182,7 @@ impl Dataplane {
             let known = self.old_interface(index)?;
             let zone = zone_of(&name).unwrap_or(known.zone);
             let place = if self.found == Found::Discarded || known.place == 0 { self.free_place()? } else { known.place };
-            self.maps.set_interface(index, Interface { zone, place, reserved: [0; 2] })?;
+            self.maps.set_interface(index, Interface { zone, place, flags: 0, reserved: 0 })?;
             let egress = attach::replace(&mut self.ebpf, &self.pins, &device)?;
             let mode = device.xdp.map_or(Mode::Generic, |running| running.mode);
             let attachment = Attachment { name: name.clone(), index, zone, place, mode, fell_back: false, egress, adopted: true };
@@ -201,7 +201,7 @@ impl Dataplane {
         let device = netlink::device(name)?;
         let place = self.free_place()?;
         self.maps.clear_interface_counters(place)?;
-        self.maps.set_interface(device.index, Interface { zone, place, reserved: [0; 2] })?;
+        self.maps.set_interface(device.index, Interface { zone, place, flags: 0, reserved: 0 })?;
         let ingress = match attach::attach(&mut self.ebpf, &self.pins, &device, request, self.egress) {
             Ok(ingress) => ingress,
             Err(error) => {

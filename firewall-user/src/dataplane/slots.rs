@@ -9,6 +9,7 @@ use aya::{
 use firewall_common::{
     abi::map,
     config::Config,
+    normalize::profile::MAX_PROFILES,
     rule::{AddressPrefix, Bitmap, Dimension, MAX_CLASSES, MAX_ENTRIES, MAX_ZONES, ServicePrefix},
 };
 use rustix::thread::{MembarrierCommand, membarrier};
@@ -77,6 +78,10 @@ impl Slots {
         }
         for (dimension, class, bitmap) in policy.bitmaps.iter().filter(|(_, class, _)| (*class as usize) < MAX_CLASSES) {
             bitmaps.set(dimension.bitmap_index(slot, *class), bitmap, 0).map_err(DataplaneError::map(map::BITMAPS))?;
+        }
+        let mut profiles = locked(&maps.profiles);
+        for (number, profile) in (0..).zip(policy.profiles.iter().take(MAX_PROFILES)) {
+            profiles.set(slot * MAX_PROFILES as u32 + number, profile, 0).map_err(DataplaneError::map(map::PROFILES))?;
         }
         let mut rules = locked(&maps.rules);
         for (entry, rule) in (0..).zip(policy.entries.iter().take(MAX_ENTRIES)) {

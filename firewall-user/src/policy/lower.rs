@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use firewall_common::{
     flow::Address,
+    normalize::{Profile, profile},
     rule::{Bitmap, Dimension, MAX_RULE_NUMBERS, MAX_ZONES, Rule, ZONE_SELF, rule_flags},
 };
 
@@ -35,6 +36,8 @@ pub enum LowerError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lowered {
     pub entries: Vec<Rule>,
+    /// Normalizer profiles by number.
+    pub profiles: Vec<Profile>,
     /// Dimension, class, entries that accept it. Every class of the tables below is here, and every zone number.
     pub bitmaps: Vec<(Dimension, u32, Bitmap)>,
     /// Dimension, address, length of the prefix in bits (of 128), class.
@@ -69,7 +72,13 @@ pub fn lower(policy: &Policy, numbers: &mut dyn Numbers, clock: &Clock) -> Resul
     }
     let mut bitmaps = zone_bitmaps(policy, &zone_numbers);
     bitmaps.extend(&policy.classes.bitmaps);
-    Ok(Lowered { entries, bitmaps, addresses: policy.classes.addresses.clone(), services: policy.classes.services.clone() })
+    Ok(Lowered {
+        entries,
+        profiles: vec![Profile::OFF],
+        bitmaps,
+        addresses: policy.classes.addresses.clone(),
+        services: policy.classes.services.clone(),
+    })
 }
 
 fn lower_rule(rule: &RuleInfo, number: u16, clock: &Clock) -> Rule {
@@ -79,9 +88,10 @@ fn lower_rule(rule: &RuleInfo, number: u16, clock: &Clock) -> Rule {
         action: rule.action as u8,
         inspection: rule.inspection as u8,
         flags: if rule.sanity_off { rule_flags::SANITY_OFF } else { 0 },
-        reserved: [0; 3],
+        profile: profile::OFF,
+        reserved: [0; 2],
         one_sided_quota: rule.one_sided_flows,
-        reserved2: 0,
+        checks: 0,
         timeouts: rule.timeouts,
     }
 }

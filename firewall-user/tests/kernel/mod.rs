@@ -16,6 +16,7 @@ use firewall_common::{
     env::Arrival,
     flow::{Flow, FlowKey, LAYOUT_VERSION},
     fragment::{Fragment, FragmentKey},
+    normalize::{Profile, profile::MAX_PROFILES},
     parse::{self, Descriptor},
     reason::Reason,
     rule::{AddressPrefix, Bitmap, MAX_ENTRIES, Rule, ServicePrefix},
@@ -42,6 +43,7 @@ pub struct Kernel {
     config: Array<MapData, Config>,
     interfaces: Array<MapData, Interface>,
     rules: Array<MapData, Rule>,
+    profiles: Array<MapData, Profile>,
     bitmaps: Array<MapData, Bitmap>,
     addresses: LpmTrie<MapData, AddressPrefix, u32>,
     services: LpmTrie<MapData, ServicePrefix, u32>,
@@ -101,6 +103,7 @@ impl Kernel {
             config: typed(&mut ebpf, map::CONFIG),
             interfaces: typed(&mut ebpf, map::INTERFACES),
             rules: typed(&mut ebpf, map::RULES),
+            profiles: typed(&mut ebpf, map::PROFILES),
             bitmaps: typed(&mut ebpf, map::BITMAPS),
             addresses: typed(&mut ebpf, map::ADDRESSES),
             services: typed(&mut ebpf, map::SERVICES),
@@ -223,6 +226,9 @@ impl Subject for Kernel {
         for (entry, rule) in (0..).zip(&tables.entries) {
             self.rules.set(slot * MAX_ENTRIES as u32 + entry, rule, 0).expect("the rule can be written");
         }
+        for (number, profile) in (0..).zip(&tables.profiles) {
+            self.profiles.set(slot * MAX_PROFILES as u32 + number, profile, 0).expect("the profile can be written");
+        }
         for (dimension, class, bitmap) in &tables.bitmaps {
             self.bitmaps.set(dimension.bitmap_index(slot, *class), bitmap, 0).expect("the bitmap can be written");
         }
@@ -248,7 +254,7 @@ impl Subject for Kernel {
     }
 
     fn judge(&mut self, frame: &[u8], arrival: Arrival) -> Verdict {
-        let interface = Interface { zone: arrival.zone, place: arrival.place, reserved: [0; 2] };
+        let interface = Interface { zone: arrival.zone, place: arrival.place, flags: 0, reserved: 0 };
         if interface != self.interface {
             self.interfaces.set(LOOPBACK, interface, 0).expect("the interface can be written");
             self.interface = interface;

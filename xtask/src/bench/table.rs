@@ -33,7 +33,7 @@ const RESPONDER_FIRST: u32 = 2_000;
 /// Loads the object with room for `capacity` established flows and one rule that allows everything.
 pub fn load(object: &[u8], capacity: u32) -> Result<Ebpf> {
     let mut ebpf = EbpfLoader::new().map_max_entries(map::ESTABLISHED, capacity).load(object).context("cannot load the programs")?;
-    array::<Interface>(&mut ebpf, map::INTERFACES)?.set(LOOPBACK, Interface { zone: ZONE, place: 1, reserved: [0; 2] }, 0)?;
+    array::<Interface>(&mut ebpf, map::INTERFACES)?.set(LOOPBACK, Interface { zone: ZONE, place: 1, flags: 0, reserved: 0 }, 0)?;
     let settings =
         Config { layout: LAYOUT_VERSION, generation: GENERATION, timeout_scale: FULL_SCALE, reject_rate: 100, ..Config::default() };
     array::<Config>(&mut ebpf, map::CONFIG)?.set(0, settings, 0)?;
