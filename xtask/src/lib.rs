@@ -5,6 +5,7 @@
 pub mod bench;
 pub mod build;
 pub mod chart;
+pub mod codegen;
 pub mod command;
 pub mod ctcp;
 pub mod demo;

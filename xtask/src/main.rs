@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build, ctcp, demo, setup, tcp, test};
+use xtask::{bench, build, codegen, ctcp, demo, setup, tcp, test};
 
 /// Developer verbs of Weir.
 #[derive(Debug, Parser)]
@@ -23,6 +23,8 @@ enum Verb {
     Demo(demo::Arguments),
     /// Measure what a packet costs, as ratios to floors of the same run.
     Bench(bench::Arguments),
+    /// Write the parts of the documents that are made from the code.
+    Codegen(codegen::Arguments),
     /// Run the tests, all of them or those of some levels.
     Test(test::Arguments),
     /// One end-to-end scenario of the tests.
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Verb::Build(arguments) => build::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Codegen(arguments) => codegen::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Scenario(arguments) => test::run_scenario(&arguments),
         Verb::CtcpEndpoint(arguments) => ctcp::endpoint::run(&arguments).map(|()| ExitCode::SUCCESS),
