@@ -32,7 +32,14 @@ pub struct Drive {
     pub stride: u64,
     /// [`FIXED`], [`FRESH`], or 1 for conversations.
     pub mode: u64,
+    /// Sum of all words under the TCP checksum but sequence and acknowledgement number and the flow's number in the initiator's address.
+    pub sum: u64,
+    /// The frame from behind the acknowledgement number on: a path that rewrites it must find it as it was.
+    pub rest: [u64; REST],
 }
+
+/// Words of [`Drive::rest`]: the header's end, and room for all options there can be.
+pub const REST: usize = 6;
 
 /// The frame stays as it is.
 const FIXED: u64 = 0;
@@ -44,12 +51,15 @@ const FRESH: u64 = 2;
 pub static DRIVE: Array<Drive> = Array::with_max_entries(1, 0);
 
 const ETHERNET: usize = 14;
+const HOP_LIMIT: usize = ETHERNET + 8;
 const IP_CHECKSUM: usize = ETHERNET + 10;
 const SOURCE: usize = ETHERNET + 12;
 const DESTINATION: usize = ETHERNET + 16;
 const TCP: usize = ETHERNET + 20;
-/// Bytes that are rewritten: up to the end of the acknowledgement number.
-const REWRITTEN: usize = TCP + 12;
+const TCP_REST: usize = TCP + 12;
+const TCP_CHECKSUM: usize = TCP + 16;
+/// Bytes that are rewritten.
+const REWRITTEN: usize = TCP_REST + 8 * REST;
 
 /// 10.0.0.0: the flow's number is its initiator's low bits.
 const INITIATORS: u32 = 0x0a00_0000;
@@ -93,8 +103,16 @@ fn drive(context: &XdpContext) -> bool {
     let sum = (RESPONDER >> 16) + (RESPONDER & 0xffff) + (initiator >> 16) + (initiator & 0xffff) + OTHER_WORDS;
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
+    let tcp = drive.sum as u32 + (flow >> 16 & 0xff) + (flow & 0xffff) + (seq >> 16) + (seq & 0xffff) + (ack >> 16) + (ack & 0xffff);
+    let tcp = (tcp & 0xffff) + (tcp >> 16);
+    let tcp = (tcp & 0xffff) + (tcp >> 16);
     // SAFETY: all of it lies below REWRITTEN, which lies in the frame.
     unsafe {
+        for (word, value) in drive.rest.iter().enumerate() {
+            core::ptr::write_volatile((start + TCP_REST + 8 * word) as *mut u64, *value);
+        }
+        write16(start + TCP_CHECKSUM, !(tcp as u16));
+        *((start + HOP_LIMIT) as *mut u8) = 64;
         write16(start + IP_CHECKSUM, !(sum as u16));
         write32(start + SOURCE, source);
         write32(start + DESTINATION, destination);
@@ -171,7 +189,6 @@ pub fn drive_pipeline(context: XdpContext) -> u32 {
 
 /// Bytes of every frame the generator sends: the least Ethernet allows.
 const FRAME: usize = 64;
-const TCP_CHECKSUM: usize = TCP + 16;
 
 /// A frame and how it differs from flow to flow. Written by the benchmark between runs, while none is under way.
 #[repr(C)]

@@ -11,6 +11,7 @@ use firewall_common::{
     abi::map,
     config::{Config, FULL_SCALE, Interface},
     flow::{Address, Endpoint, Flow, FlowKey, Inspection, LAYOUT_VERSION, State, flow_flags, peer_flags},
+    normalize::Profile,
     rule::{Action, Bitmap, Dimension, Rule, Timeouts},
 };
 
@@ -20,7 +21,7 @@ const GENERATION: u32 = 2;
 const LOOPBACK: u32 = 1;
 const ZONE: u8 = 1;
 const QUOTA: u32 = 4096;
-const TCP: u8 = 6;
+pub const TCP: u8 = 6;
 
 /// As firewall-ebpf's `bench` drives them.
 const INITIATORS: u32 = 0x0a00_0000;
@@ -48,11 +49,15 @@ pub fn load(object: &[u8], capacity: u32) -> Result<Ebpf> {
     Ok(ebpf)
 }
 
-/// Makes the one rule inspect as said.
-pub fn set_rule(ebpf: &mut Ebpf, inspection: Inspection) -> Result<()> {
+/// Makes the one rule inspect as said, with this normalizer profile.
+pub fn set_rule(ebpf: &mut Ebpf, inspection: Inspection, profile: &Profile) -> Result<()> {
+    const PROFILE: u8 = 1;
+    array::<Profile>(ebpf, map::PROFILES)?.set(PROFILE.into(), *profile, 0)?;
     let rule = Rule {
         action: Action::Allow as u8,
         inspection: inspection as u8,
+        profile: PROFILE,
+        checks: profile.checks,
         one_sided_quota: QUOTA,
         timeouts: Timeouts::DEFAULT,
         ..Rule::default()
