@@ -36,6 +36,9 @@ pub struct Drive {
     pub sum: u64,
     /// The frame from behind the acknowledgement number on: a path that rewrites it must find it as it was.
     pub rest: [u64; REST],
+    /// By how much the numbers each side sees of the other's differ from those sent: the initiator's, the responder's. Not 0 only where all
+    /// frames are of one flow whose sequence numbers are randomized.
+    pub shift: [u32; 2],
 }
 
 /// Words of [`Drive::rest`]: the header's end, and room for all options there can be.
@@ -94,9 +97,21 @@ fn drive(context: &XdpContext) -> bool {
     let from_initiator = mode == FRESH || round & 1 == 0;
     let turn = (round >> 1) * PAYLOAD;
     let (source, destination, ports, seq, ack) = if from_initiator {
-        (initiator, RESPONDER, (INITIATOR_PORT, RESPONDER_PORT), INITIATOR_FIRST + turn, RESPONDER_FIRST + turn)
+        (
+            initiator,
+            RESPONDER,
+            (INITIATOR_PORT, RESPONDER_PORT),
+            INITIATOR_FIRST + turn,
+            (RESPONDER_FIRST + turn).wrapping_add(drive.shift[1]),
+        )
     } else {
-        (RESPONDER, initiator, (RESPONDER_PORT, INITIATOR_PORT), RESPONDER_FIRST + turn, INITIATOR_FIRST + turn + PAYLOAD)
+        (
+            RESPONDER,
+            initiator,
+            (RESPONDER_PORT, INITIATOR_PORT),
+            RESPONDER_FIRST + turn,
+            (INITIATOR_FIRST + turn + PAYLOAD).wrapping_add(drive.shift[0]),
+        )
     };
     // The frame's other words sum to what the benchmark left in the checksum field of its first frame: addresses are all that changes,
     // and in either direction they are the same two.

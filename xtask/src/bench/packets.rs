@@ -38,6 +38,7 @@ pub(super) struct Drive {
     mode: u64,
     sum: u64,
     rest: [u64; REST],
+    shift: [u32; 2],
 }
 
 /// Words of the frame behind the acknowledgement number that the driver puts back.
@@ -65,7 +66,7 @@ impl Drive {
         while sum > 0xffff {
             sum = (sum & 0xffff) + (sum >> 16);
         }
-        Self { count: 0, flows, stride: STRIDE, mode, sum, rest }
+        Self { count: 0, flows, stride: STRIDE, mode, sum, rest, shift: [0; 2] }
     }
 }
 
