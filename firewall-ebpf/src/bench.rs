@@ -34,6 +34,8 @@ pub struct Drive {
     pub mode: u64,
     /// Sum of all words under the TCP checksum but sequence and acknowledgement number and the flow's number in the initiator's address.
     pub sum: u64,
+    /// Sum of the words of the IPv4 header but for addresses and checksum.
+    pub ip_sum: u64,
     /// The frame from behind the acknowledgement number on: a path that rewrites it must find it as it was.
     pub rest: [u64; REST],
     /// By how much the numbers each side sees of the other's differ from those sent: the initiator's, the responder's. Not 0 only where all
@@ -113,9 +115,8 @@ fn drive(context: &XdpContext) -> bool {
             (INITIATOR_FIRST + turn + PAYLOAD).wrapping_add(drive.shift[0]),
         )
     };
-    // The frame's other words sum to what the benchmark left in the checksum field of its first frame: addresses are all that changes,
-    // and in either direction they are the same two.
-    let sum = (RESPONDER >> 16) + (RESPONDER & 0xffff) + (initiator >> 16) + (initiator & 0xffff) + OTHER_WORDS;
+    // Addresses are all that changes of the IPv4 header, and in either direction they are the same two.
+    let sum = (RESPONDER >> 16) + (RESPONDER & 0xffff) + (initiator >> 16) + (initiator & 0xffff) + drive.ip_sum as u32;
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = (sum & 0xffff) + (sum >> 16);
     let tcp = drive.sum as u32 + (flow >> 16 & 0xff) + (flow & 0xffff) + (seq >> 16) + (seq & 0xffff) + (ack >> 16) + (ack & 0xffff);
@@ -138,10 +139,6 @@ fn drive(context: &XdpContext) -> bool {
     }
     true
 }
-
-/// Sum of the words of the benchmark's IPv4 header but for addresses and checksum: version and length, total length 140, no
-/// identification, don't fragment, TTL 64, TCP.
-const OTHER_WORDS: u32 = 0x4500 + 140 + 0x4000 + 0x4006;
 
 /// # Safety
 /// Two bytes at `at` lie in the frame.
