@@ -128,6 +128,40 @@ fn a_policy_is_applied_reloaded_and_shown() {
 }
 
 #[test]
+fn normalizer_profiles_are_shown() {
+    in_lab(|lab| {
+        let policy = POLICY.replacen("action = \"allow\"", "normalizer = \"site\"\naction = \"allow\"", 1);
+        let policy = format!("{policy}[normalizer.site]\nbase = \"asa\"\nmss-clamp = 1360\ntcp-options = {{ \"34\" = \"drop\" }}\n");
+        let path = lab.write("10-base.toml", &policy);
+        let path = path.to_str().expect("UTF-8");
+        lab.weir(&["policy", "profiles"]).refused_with(1, &["no weir daemon"]);
+        let of_file = lab.json(&["policy", "profiles", path]);
+        lab.start(&["--interface", "outside=box0"]);
+        let in_force = lab.json(&["policy", "profiles"]);
+        assert_eq!(in_force, of_file);
+        let names: Vec<_> = in_force.as_array().expect("a list").iter().map(|profile| &profile["name"]).collect();
+        assert_eq!(names, ["default", "asa", "off", "site"]);
+        let site = &in_force[3];
+        assert_eq!((&site["base"], &site["rules"][0], &in_force[0]["rules"][0]), (&"asa".into(), &"in".into(), &"out".into()), "{site}");
+        let settings = &site["settings"];
+        assert_eq!((&settings["mss-clamp"], &settings["urgent-flag"]), (&1360.into(), &"clear".into()), "{settings}");
+        let options = serde_json::json!({ "6-7": "clear", "9-33": "clear", "fast-open": "drop", "35-255": "clear" });
+        assert_eq!(settings["tcp-options"], options, "{settings}");
+        let shown = lab.json(&["policy", "show"]);
+        assert_eq!((&shown["rules"][0]["normalizer"], &shown["rules"][1]["normalizer"]), (&"site".into(), &"default".into()), "{shown}");
+        assert!(lab.weir(&["policy", "show"]).out.contains("[normalizer.site]\nbase         = \"asa\"\n"));
+        let table = lab.weir(&["policy", "profiles"]).out;
+        assert!(table.lines().any(|line| line.split_whitespace().eq(["mss-clamp", "-", "-", "-", "1360"])), "{table}");
+
+        // A rule that the command line adds stands beside profiles, and names none.
+        lab.json(&["bypass", "add", "vpn", "--from", "outside", "--to", "self", "--service", "tcp/10000", "--before", "in"]);
+        assert_eq!(lab.json(&["policy", "show"])["rules"][0]["normalizer"], "off");
+        lab.write("broken.toml", "[normalizer.off]\n");
+        lab.weir(&["policy", "profiles", path.trim_end_matches("10-base.toml")]).refused_with(2, &["is built in"]);
+    });
+}
+
+#[test]
 fn a_rule_that_expires_stops_its_flows() {
     in_lab(|lab| {
         lab.start(&["--interface", "outside=box0"]);
