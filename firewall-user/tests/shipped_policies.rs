@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use firewall_common::flow::{Address, Inspection};
-use firewall_user::policy::{self, Clock, Diagnostics, Lowered, Numbers, Policy, Source, Warning};
+use firewall_user::policy::{self, Clock, Diagnostics, Lowered, Numbers, Policy, Setting, Source, Warning};
 
 /// The day the shipped policies are judged by: their own `expires` must not make the test fail one day.
 const TODAY: &str = "2027-01-01T00:00:00Z";
@@ -97,6 +97,8 @@ fn server_policy_decides_as_it_says() {
 fn edge_policy_decides_as_it_says() {
     let policy = shipped("edge", &["inside", "outside"]);
     assert!(policy.rules().iter().all(|rule| rule.inspection == Inspection::Strict));
+    let published = policy.rules().iter().filter(|rule| rule.normalizer.as_deref() == Some("published"));
+    assert_eq!(published.map(|rule| rule.name.as_str()).collect::<Vec<_>>(), ["web-server"]);
     decide(
         &policy,
         0,
@@ -156,7 +158,8 @@ fn blocks(text: &str) -> Vec<(&str, String)> {
 
 #[test]
 fn examples_of_the_reference_are_true() {
-    let text = fs::read_to_string("../policies/README.md").expect("the reference");
+    let read = |path: &str| fs::read_to_string(path).expect("the reference");
+    let text = read("../policies/README.md") + &read("../docs/normalizer.md");
     let blocks = blocks(&text);
     let (mut good, mut bad) = (0, 0);
     for (index, (info, block)) in blocks.iter().enumerate() {
@@ -176,5 +179,36 @@ fn examples_of_the_reference_are_true() {
             _ => {}
         }
     }
-    assert!(good >= 6 && bad == 1, "{good} good and {bad} bad examples");
+    assert!(good >= 10 && bad == 1, "{good} good and {bad} bad examples");
+}
+
+/// The cells of a table's rows, without the marks of code.
+fn cells(text: &str) -> Vec<Vec<String>> {
+    let rows = text.lines().filter(|line| line.starts_with('|'));
+    rows.map(|row| row.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect()).collect()
+}
+
+#[test]
+fn the_table_of_knobs_is_true() {
+    let text = fs::read_to_string("../docs/normalizer.md").expect("the page on the normalizer");
+    let section = text.split("\n## Knobs\n").nth(1).and_then(|rest| rest.split("\n### ").next()).expect("the section");
+    let rows = cells(section);
+    let [default, asa, off] = &policy::built_in_normalizers()[..] else { panic!("three built-in profiles") };
+    let settings = [default, asa, off].map(|profile| profile.settings().collect::<Vec<_>>());
+    assert_eq!(rows.len(), settings[0].len() + 2, "a row for each knob, below the heading");
+    for (index, row) in rows[2..].iter().enumerate() {
+        for (profile, column) in settings.iter().zip(2..) {
+            let (key, setting) = &profile[index];
+            let told = match setting {
+                Setting::Switch(on) => on.to_string(),
+                Setting::Word(word) => (*word).to_owned(),
+                Setting::Limit(bytes) => bytes.map_or("off".to_owned(), |bytes| bytes.to_string()),
+                Setting::Options(options) => {
+                    let kinds: Vec<&str> = options.iter().map(|(kinds, _)| kinds.as_str()).collect();
+                    options.first().map_or(String::new(), |(_, action)| format!("{}: {action}", kinds.join(", ")))
+                }
+            };
+            assert_eq!((row[0].as_str(), &row[column]), (*key, &told), "column {column}");
+        }
+    }
 }

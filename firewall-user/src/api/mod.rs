@@ -6,6 +6,7 @@ mod failure;
 mod flows;
 mod interfaces;
 mod policy;
+mod profiles;
 mod status;
 
 pub use bypass::{BypassAdd, BypassAdded, BypassRemove, BypassRemoved, BypassRule};
@@ -14,4 +15,5 @@ pub use failure::{Failure, Kind};
 pub use flows::{Both, End, Flow, Killed, PerPeer, Quality, Rate};
 pub use interfaces::{AttachRequest, DetachRequest, Detached, Interface, Mode, ModeRequest};
 pub use policy::{Applied, ApplyRequest, PolicyInForce, RuleInForce};
+pub use profiles::Profile;
 pub use status::{Adopted, PolicyStatus, Status};

@@ -40,6 +40,8 @@ pub struct RuleInForce {
     pub enabled: bool,
     pub action: String,
     pub inspection: String,
+    /// Its normalizer profile; null for a rule that makes no flow.
+    pub normalizer: Option<String>,
     pub because: Option<String>,
     pub expires: Option<String>,
     pub expired: bool,

@@ -1,4 +1,4 @@
-//! The command line: one verb per file. Every verb but `run`, `policy check` and a `detach` without a daemon asks the daemon.
+//! The command line: one verb per file. Every verb but `run`, `policy check`, `policy profiles PATH` and a `detach` without a daemon asks it.
 
 mod attach;
 mod bypass;

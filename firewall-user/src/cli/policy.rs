@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 
 use super::ask;
 use crate::{
-    api::{Applied, ApplyRequest, Failure, Kind, PolicyInForce},
+    api::{Applied, ApplyRequest, Failure, Kind, PolicyInForce, Profile},
     client::Client,
     instance::Instance,
     output, policy,
@@ -57,6 +57,19 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Show every normalizer profile, the built-in ones first, with what each of its knobs is set to
+    #[command(after_help = "\
+Examples:
+  weir policy profiles                      those of the policy in force
+  weir policy profiles /etc/weir/policies   those of these files; needs no daemon
+  weir policy profiles --json | jq '.[] | select(.rules == []) | .name'")]
+    Profiles {
+        /// A directory of *.toml files, or one file [default: the policy in force]
+        path: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 impl Arguments {
@@ -67,6 +80,13 @@ impl Arguments {
             Action::Show { json } => {
                 let in_force: PolicyInForce = ask(Client::new(instance).get("/v1/policy"))?;
                 if json { output::json(&in_force) } else { output::policy(&in_force) }
+            }
+            Action::Profiles { path, json } => {
+                let profiles = match path {
+                    Some(path) => profiles_of(&path)?,
+                    None => ask(Client::new(instance).get("/v1/policy/profiles"))?,
+                };
+                if json { output::json(&profiles) } else { output::profiles(&profiles) }
             }
         }
     }
@@ -96,6 +116,11 @@ fn check(path: &Path, zones: Option<&[String]>, json: bool) -> anyhow::Result<()
             Err(Failure::new(Kind::Policy, errors.to_string()).into())
         }
     }
+}
+
+fn profiles_of(path: &Path) -> anyhow::Result<Vec<Profile>> {
+    let (policy, _) = policy::load(path, None).map_err(|errors| Failure::new(Kind::Policy, errors.to_string()))?;
+    Ok(Profile::all(Some(&policy)))
 }
 
 fn apply(instance: &Instance, path: &Path, json: bool) -> anyhow::Result<()> {

@@ -6,7 +6,9 @@ use firewall_common::reason::Reason;
 
 use super::{Controller, held, reload::InForce};
 use crate::{
-    api::{Counters, Failure, Interface, InterfaceCounters, PolicyInForce, PolicyStatus, RuleCounters, RuleInForce, Status, TableFill},
+    api::{
+        Counters, Failure, Interface, InterfaceCounters, PolicyInForce, PolicyStatus, Profile, RuleCounters, RuleInForce, Status, TableFill,
+    },
     dataplane::TableName,
     policy::RuleInfo,
 };
@@ -133,6 +135,11 @@ impl Controller {
         })
     }
 
+    /// The normalizer profiles there are, those of the policy in force included.
+    pub fn profiles(&self) -> Result<Vec<Profile>, Failure> {
+        Ok(Profile::all(held(&self.policy).in_force.as_ref().map(|in_force| &in_force.policy)))
+    }
+
     /// The rules in force that `wanted` picks.
     pub(super) fn rules_in_force(&self, wanted: impl Fn(&RuleInfo) -> bool) -> Result<Vec<RuleInForce>, Failure> {
         let figures: BTreeMap<String, RuleCounters> = self.rule_counters()?.into_iter().map(|rule| (rule.name.clone(), rule)).collect();
@@ -151,6 +158,7 @@ impl Controller {
                 enabled: rule.enabled,
                 action: action_name(rule.action).to_owned(),
                 inspection: rule.inspection.name().to_owned(),
+                normalizer: rule.normalizer.clone(),
                 because: rule.because.clone(),
                 expires: rule.expires.map(|expires| expires.to_string()),
                 expired: rule.expires.is_some_and(|expires| expires <= now),

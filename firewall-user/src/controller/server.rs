@@ -86,6 +86,7 @@ fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/interfaces", post(attach).delete(detach))
         .route("/v1/policy", get(policy))
         .route("/v1/policy/apply", post(apply))
+        .route("/v1/policy/profiles", get(profiles))
         .route("/v1/flows", get(flows).delete(kill))
         .route("/v1/counters", get(counters))
         .route("/v1/bypass", get(bypass).post(bypass_add).delete(bypass_remove))
@@ -140,6 +141,10 @@ async fn policy(State(controller): Shared) -> Answer {
 async fn apply(State(controller): Shared, bytes: Body) -> Answer {
     let request: ApplyRequest = body(bytes)?;
     blocking(&controller, move |controller| controller.apply(&request.path)).await.map(json)
+}
+
+async fn profiles(State(controller): Shared) -> Answer {
+    blocking(&controller, Controller::profiles).await.map(json)
 }
 
 /// Splits what is no filter off a query: `limit` and `all`.

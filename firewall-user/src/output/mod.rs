@@ -5,6 +5,7 @@ mod counters;
 mod flows;
 mod number;
 mod policy;
+mod profiles;
 mod status;
 
 use std::io::{self, Write as _};
@@ -16,6 +17,7 @@ pub use bypass::bypass;
 pub use counters::counters;
 pub use flows::flows;
 pub use policy::policy;
+pub use profiles::profiles;
 pub use status::status;
 
 /// Prints JSON, indented.

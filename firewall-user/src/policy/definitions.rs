@@ -12,6 +12,7 @@ use super::{
     address::{AddressItem, AddressSet, Prefix, simplify},
     diagnostic::{Place, Report, quoted},
     document::{Text, Value, place},
+    normalizer::{self, Normalizers},
     selector::parse_addresses,
     service::{self, PortRange, ServiceItem, is_name},
     timeouts::Overrides,
@@ -41,6 +42,8 @@ pub enum TableFull {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Defaults {
     pub inspection: Inspection,
+    /// Name of the normalizer profile; `None`: as the inspection level has it.
+    pub normalizer: Option<String>,
     pub timeouts: Timeouts,
     pub one_sided_flows: u32,
     pub table_full: TableFull,
@@ -53,12 +56,21 @@ impl Default for Defaults {
     fn default() -> Self {
         Self {
             inspection: Inspection::Strict,
+            normalizer: None,
             timeouts: Timeouts::DEFAULT,
             one_sided_flows: DEFAULT_ONE_SIDED_FLOWS,
             table_full: TableFull::Drop,
             reject_rate: DEFAULT_REJECT_RATE,
             overrides: Overrides::default(),
         }
+    }
+}
+
+impl Defaults {
+    /// The normalizer profile of a rule that names none: what is not inspected is not normalized either, unless the policy says so.
+    pub(super) fn normalizer_of(&self, inspection: Inspection) -> &str {
+        let built_in = if inspection == Inspection::Bypass { normalizer::OFF } else { normalizer::DEFAULT };
+        self.normalizer.as_deref().unwrap_or(built_in)
     }
 }
 
@@ -90,8 +102,11 @@ struct Service<'a> {
 pub(super) struct Definitions<'a> {
     sets: BTreeMap<String, Set<'a>>,
     services: BTreeMap<String, Service<'a>>,
+    pub(super) normalizers: Normalizers<'a>,
     pub(super) defaults: Defaults,
     defaults_place: Option<Place>,
+    /// What `[defaults]` names, to be found once all names are known.
+    default_normalizer: Option<Text<'a>>,
     /// Prefixes of all sets so far.
     resolved: usize,
 }
@@ -124,8 +139,8 @@ impl<'a> Definitions<'a> {
         }
     }
 
-    pub(super) fn read_defaults(&mut self, file: usize, key: Place, table: &DeTable<'_>, report: &mut Report<'_>) {
-        const KEYS: [&str; 6] = ["inspection", "timeouts", "idle-timeout", "one-sided-flows", "table-full", "reject-rate"];
+    pub(super) fn read_defaults(&mut self, file: usize, key: Place, table: &'a DeTable<'a>, report: &mut Report<'_>) {
+        const KEYS: [&str; 7] = ["inspection", "normalizer", "timeouts", "idle-timeout", "one-sided-flows", "table-full", "reject-rate"];
         if let Some(first) = self.defaults_place.replace(key) {
             let message = format!("[defaults] is given twice: first in {}", report.sources().reference(first));
             return report.error_with_hint(key, message, "keep one [defaults] for all files of the policy");
@@ -135,6 +150,7 @@ impl<'a> Definitions<'a> {
             let defaults = &mut self.defaults;
             match key.get_ref().as_ref() {
                 "inspection" => defaults.inspection = read_default_inspection(value, report).unwrap_or_default(),
+                "normalizer" => self.default_normalizer = value.string("normalizer", report),
                 "timeouts" => {
                     if let Some(table) = value.table("timeouts", report) {
                         defaults.overrides.read_table(file, table, report);
@@ -142,7 +158,10 @@ impl<'a> Definitions<'a> {
                 }
                 "idle-timeout" => defaults.overrides.idle = value.duration("idle-timeout", report),
                 "one-sided-flows" => defaults.one_sided_flows = value.number("one-sided-flows", report).unwrap_or_default(),
-                "table-full" => defaults.table_full = read_table_full(value, report).unwrap_or_default(),
+                "table-full" => {
+                    let words = [("drop", TableFull::Drop), ("pass", TableFull::Pass)];
+                    defaults.table_full = value.word("table-full", &words, report).unwrap_or_default();
+                }
                 "reject-rate" => defaults.reject_rate = value.number("reject-rate", report).unwrap_or_default(),
                 other => {
                     let message = format!("unknown key {} in [defaults]", quoted(other));
@@ -155,6 +174,9 @@ impl<'a> Definitions<'a> {
 
     /// Reads what the sets and services say, once all names are known.
     pub(super) fn resolve(&mut self, report: &mut Report<'_>) {
+        self.normalizers.resolve(report);
+        let found = self.default_normalizer.filter(|text| self.normalizers.find(*text, report).is_some());
+        self.defaults.normalizer = found.map(|text| text.value.to_owned());
         let names: Vec<String> = self.sets.keys().cloned().collect();
         for name in &names {
             let texts = self.sets.get(name).map(|set| set.texts.clone()).unwrap_or_default();
@@ -297,7 +319,7 @@ pub(super) fn report_too_many(place: Place, report: &mut Report<'_>) {
     );
 }
 
-fn report_twice(what: &str, name: &str, place: Place, first: Place, report: &mut Report<'_>) {
+pub(super) fn report_twice(what: &str, name: &str, place: Place, first: Place, report: &mut Report<'_>) {
     report.error(place, format!("{what} {} is given twice: first in {}", quoted(name), report.sources().reference(first)));
 }
 
@@ -375,18 +397,6 @@ fn read_default_inspection(value: Value<'_>, report: &mut Report<'_>) -> Option<
         other => {
             let message = format!("{} is not an inspection level for [defaults]", quoted(other));
             report.unknown_word(text.place, message, other, ["strict", "tolerant"].into_iter());
-            None
-        }
-    }
-}
-
-fn read_table_full(value: Value<'_>, report: &mut Report<'_>) -> Option<TableFull> {
-    let text = value.string("table-full", report)?;
-    match text.value {
-        "drop" => Some(TableFull::Drop),
-        "pass" => Some(TableFull::Pass),
-        other => {
-            report.unknown_word(text.place, format!("table-full cannot be {}", quoted(other)), other, ["drop", "pass"].into_iter());
             None
         }
     }

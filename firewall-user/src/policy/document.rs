@@ -82,6 +82,21 @@ impl<'a> Value<'a> {
         text
     }
 
+    /// What one of the `words` means.
+    pub(super) fn word<T: Copy>(&self, key: &str, words: &[(&str, T)], report: &mut Report<'_>) -> Option<T> {
+        let text = self.string(key, report)?;
+        let found = words.iter().find(|(word, _)| *word == text.value);
+        if found.is_none() {
+            let message = format!("{key} cannot be {}", quoted(text.value));
+            report.unknown_word(text.place, message, text.value, words.iter().map(|(word, _)| *word));
+        }
+        found.map(|(_, meaning)| *meaning)
+    }
+
+    pub(super) fn is_string(&self, text: &str) -> bool {
+        self.value.as_str() == Some(text)
+    }
+
     /// A string, or an array of strings with at least one element.
     pub(super) fn strings(&self, key: &str, report: &mut Report<'_>) -> Vec<Text<'a>> {
         if let Some(text) = self.as_text(report) {

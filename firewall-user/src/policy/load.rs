@@ -14,6 +14,7 @@ use super::{
     diagnostic::{Diagnostic, Diagnostics, Place, Report, Warning, quoted},
     document::{Value, place},
     expand::Expansion,
+    normalizer::InUse,
     rule::{self, Context},
     selector::SELF,
     source::{self, Source, Sources},
@@ -26,7 +27,7 @@ pub const MAX_RULES: usize = MAX_RULE_NUMBERS;
 /// and a file of nothing else would take gigabytes.
 const MAX_RECOVERED: usize = 1 << 20;
 /// Keys a policy file may have.
-const KEYS: [&str; 4] = ["rule", "set", "service", "defaults"];
+const KEYS: [&str; 5] = ["rule", "set", "service", "normalizer", "defaults"];
 
 /// Reads and checks the policy in a directory or file. `zones`: the zones of the interfaces, when they are known.
 pub fn load(path: &Path, zones: Option<&[String]>) -> Result<(Policy, Vec<Warning>), Diagnostics> {
@@ -72,6 +73,8 @@ pub fn load_sources_at(
         defaults: definitions.defaults.clone(),
         sets: definitions.print_sets(),
         services: definitions.print_services(),
+        normalizers: definitions.normalizers.into_all(),
+        profiles: read.profiles.into_list(),
         zones,
         entries: read.expansion.entries,
         classes,
@@ -131,11 +134,11 @@ fn read_definitions<'a>(documents: &'a [Document<'a>], report: &mut Report<'_>) 
                         definitions.read_defaults(*file, key_place, table, report);
                     }
                 }
-                "normalizer" => report.error_with_hint(
-                    key_place,
-                    "normalizer profiles are not available yet",
-                    "leave the table out: it would have no effect",
-                ),
+                "normalizer" => {
+                    if let Some(tables) = value.table("normalizer", report) {
+                        definitions.normalizers.read(*file, tables, report);
+                    }
+                }
                 other => report.unknown_word(key_place, format!("unknown key {}", quoted(other)), other, KEYS.into_iter()),
             }
         }
@@ -149,6 +152,7 @@ struct Rules {
     rules: Vec<rule::RuleInfo>,
     places: Vec<Place>,
     expansion: Expansion,
+    profiles: InUse,
 }
 
 fn read_rules(documents: &[Document<'_>], context: Context<'_>, report: &mut Report<'_>) -> Rules {
@@ -160,7 +164,7 @@ fn read_rules(documents: &[Document<'_>], context: Context<'_>, report: &mut Rep
             if report.full() {
                 return read;
             }
-            let Some((info, matches)) = rule::read(table, table_place, context, report) else { continue };
+            let Some((mut info, matches)) = rule::read(table, table_place, context, report) else { continue };
             if let Some(first) = names.get(&info.name) {
                 let message = format!("rule {} is given twice: first in {}", quoted(&info.name), report.sources().reference(*first));
                 report.error_with_hint(matches.place, message, "flows and counters go by a rule's name: give each its own");
@@ -173,6 +177,7 @@ fn read_rules(documents: &[Document<'_>], context: Context<'_>, report: &mut Rep
             names.insert(info.name.clone(), matches.place);
             if info.enabled {
                 read.expansion.add(read.rules.len(), &matches, report);
+                info.profile = read.profiles.number(&matches.profile, matches.place, report);
             }
             read.places.push(matches.place);
             read.rules.push(info);

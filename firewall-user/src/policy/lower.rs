@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use firewall_common::{
-    flow::Address,
-    normalize::{Profile, profile},
+    flow::{Address, Inspection},
+    normalize::{Profile, checks},
     rule::{Bitmap, Dimension, MAX_RULE_NUMBERS, MAX_ZONES, Rule, ZONE_SELF, rule_flags},
 };
 
@@ -61,7 +61,7 @@ pub fn lower(policy: &Policy, numbers: &mut dyn Numbers, clock: &Clock) -> Resul
                 .ok_or_else(|| LowerError::Rules(rule.name.clone()))?,
         };
         rule_numbers[entry.rule] = Some(number);
-        entries.push(lower_rule(rule, number, clock));
+        entries.push(lower_rule(rule, &policy.profiles[usize::from(rule.profile)], number, clock));
         for zone in entry.from.iter().chain(&entry.to).flatten() {
             if !zone_numbers.contains_key(zone.as_str()) {
                 let number =
@@ -74,24 +74,26 @@ pub fn lower(policy: &Policy, numbers: &mut dyn Numbers, clock: &Clock) -> Resul
     bitmaps.extend(&policy.classes.bitmaps);
     Ok(Lowered {
         entries,
-        profiles: vec![Profile::OFF],
+        profiles: policy.profiles.clone(),
         bitmaps,
         addresses: policy.classes.addresses.clone(),
         services: policy.classes.services.clone(),
     })
 }
 
-fn lower_rule(rule: &RuleInfo, number: u16, clock: &Clock) -> Rule {
+fn lower_rule(rule: &RuleInfo, profile: &Profile, number: u16, clock: &Clock) -> Rule {
+    // Bypass keeps no state that anything but these could be judged by.
+    let applicable = if rule.inspection == Inspection::Bypass { checks::STATELESS } else { u32::MAX };
     Rule {
         expires: rule.expires.map_or(0, |expires| monotonic(expires, clock)),
         number,
         action: rule.action as u8,
         inspection: rule.inspection as u8,
         flags: if rule.sanity_off { rule_flags::SANITY_OFF } else { 0 },
-        profile: profile::OFF,
+        profile: rule.profile,
         reserved: [0; 2],
         one_sided_quota: rule.one_sided_flows,
-        checks: 0,
+        checks: profile.checks & applicable,
         timeouts: rule.timeouts,
     }
 }

@@ -12,23 +12,30 @@ mod document;
 mod duration;
 pub mod edit;
 mod expand;
+mod knob;
 mod load;
 mod lower;
+mod normalizer;
 mod print;
 mod rule;
 mod selector;
 mod service;
 mod source;
+mod tcp_option;
 mod timeouts;
 mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use firewall_common::normalize::Profile;
+
 pub use classes::MAX_DISTINCT_CLASSES;
 pub use definitions::{DEFAULT_ONE_SIDED_FLOWS, DEFAULT_REJECT_RATE, Defaults, TableFull};
 pub use diagnostic::{Diagnostic, Diagnostics, MAX_SHOWN, Warning};
+pub use knob::Setting;
 pub use load::{MAX_RULES, load, load_sources, load_sources_at, read_sources};
 pub use lower::{Clock, LowerError, Lowered, Numbers, lower};
+pub use normalizer::{Normalizer, built_in_normalizers};
 pub use rule::RuleInfo;
 pub use source::{MAX_BYTES, Source};
 
@@ -39,6 +46,10 @@ pub struct Policy {
     defaults: Defaults,
     sets: BTreeMap<String, Vec<String>>,
     services: BTreeMap<String, Vec<String>>,
+    /// Built-in profiles first, then the policy's by name.
+    normalizers: Vec<Normalizer>,
+    /// What the enabled rules' profiles ask for, by number.
+    profiles: Vec<Profile>,
     zones: BTreeSet<String>,
     entries: Vec<expand::Entry>,
     classes: classes::Classes,
@@ -60,6 +71,12 @@ impl Policy {
     #[must_use]
     pub fn defaults(&self) -> &Defaults {
         &self.defaults
+    }
+
+    /// The normalizer profiles there are: the built-in ones, then the policy's by name.
+    #[must_use]
+    pub fn normalizers(&self) -> &[Normalizer] {
+        &self.normalizers
     }
 
     /// The rule an entry of the lowered policy came from.

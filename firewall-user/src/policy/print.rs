@@ -1,4 +1,4 @@
-//! The canonical print of a policy: one file with defaults, sets, services and rules, which reads back to the same print.
+//! The canonical print of a policy: one file with defaults, sets, services, normalizer profiles and rules, which reads back to the same print.
 
 use std::fmt::{self, Write as _};
 
@@ -8,6 +8,7 @@ use super::{
     Policy,
     definitions::{Defaults, TableFull},
     duration,
+    normalizer::Normalizer,
     rule::RuleInfo,
 };
 
@@ -83,9 +84,13 @@ impl fmt::Display for Policy {
         for (kind, only, tables) in [("set", "addresses", &self.sets), ("service", "ports", &self.services)] {
             for (name, texts) in tables {
                 separate(&mut first, f)?;
-                // A bare key may not hold a dot; a quoted one may hold anything.
-                let name = if name.contains('.') { format!("\"{name}\"") } else { name.clone() };
-                writeln!(f, "[{kind}.{name}]\n{only} = {}", array(texts))?;
+                writeln!(f, "[{kind}.{}]\n{only} = {}", table_name(name), array(texts))?;
+            }
+        }
+        for normalizer in &self.normalizers {
+            if let Some(base) = &normalizer.base {
+                separate(&mut first, f)?;
+                write_normalizer(normalizer, base, f)?;
             }
         }
         for rule in &self.rules {
@@ -94,6 +99,21 @@ impl fmt::Display for Policy {
         }
         f.write_str("\n# Everything else is dropped.\n")
     }
+}
+
+/// A bare key may not hold a dot; a quoted one may hold anything.
+fn table_name(name: &str) -> String {
+    if name.contains('.') { format!("\"{name}\"") } else { name.to_owned() }
+}
+
+/// Writes what differs from the base.
+fn write_normalizer(normalizer: &Normalizer, base: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut table = Table::default();
+    table.key("base", string(base));
+    for (key, setting) in normalizer.differences() {
+        table.key(key, setting);
+    }
+    write!(f, "[normalizer.{}]\n{table}", table_name(&normalizer.name))
 }
 
 fn separate(first: &mut bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -109,6 +129,9 @@ fn write_defaults(defaults: &Defaults, f: &mut fmt::Formatter<'_>) -> Result<boo
     let mut table = Table::default();
     if defaults.inspection != built_in.inspection {
         table.key("inspection", string(defaults.inspection.name()));
+    }
+    if let Some(normalizer) = &defaults.normalizer {
+        table.key("normalizer", string(normalizer));
     }
     table.duration("idle-timeout", defaults.overrides.idle);
     if let Some(timeouts) = defaults.overrides.print_table() {
@@ -142,6 +165,9 @@ fn write_rule(rule: &RuleInfo, defaults: &Defaults, f: &mut fmt::Formatter<'_>) 
     }
     if rule.sanity_off {
         table.key("sanity", "\"off\"");
+    }
+    if let Some(normalizer) = rule.normalizer.as_deref().filter(|name| *name != defaults.normalizer_of(rule.inspection)) {
+        table.key("normalizer", string(normalizer));
     }
     table.duration("idle-timeout", rule.overrides.idle);
     if let Some(timeouts) = rule.overrides.print_table() {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use firewall_common::{
     flow::Inspection,
+    normalize::{Profile, profile},
     rule::{Action, MAX_SERVICE_PREFIXES, Timeouts},
 };
 use toml::de::DeTable;
@@ -15,10 +16,11 @@ use super::{
     selector::Selector,
     service::{PortRange, ServiceItem, protocol_names},
     timeouts::Overrides,
+    warnings,
 };
 
 /// The keys of a rule, in the order they are printed.
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 15] = [
     "name",
     "enabled",
     "from",
@@ -27,6 +29,7 @@ const KEYS: [&str; 14] = [
     "action",
     "inspection",
     "sanity",
+    "normalizer",
     "idle-timeout",
     "timeouts",
     "one-sided-flows",
@@ -35,14 +38,13 @@ const KEYS: [&str; 14] = [
     "guard",
 ];
 /// Keys of the language that this release cannot honour: what they stand for, and what ignoring them would do.
-const NOT_YET: [(&str, &str, &str); 5] = [
+const NOT_YET: [(&str, &str, &str); 4] = [
     (
         "guard",
         "guards are",
         "leave the key out only if the rule may do without: a bypass without its guard would be wider than the rule says",
     ),
     ("limits", "limits are", "leave the key out only if the rule may do without: it would admit more than it says"),
-    ("normalizer", "normalizer profiles are", "leave the key out only if the rule may do without: it would let more pass than it says"),
     ("log", "logging per rule is", "leave the key out: `weir counters` shows the hits of each rule"),
     ("schedule", "schedules are", "leave the key out only if the rule may apply at any time; `expires` ends a rule for good"),
 ];
@@ -56,6 +58,10 @@ pub struct RuleInfo {
     pub inspection: Inspection,
     /// `sanity = "off"`: illegal TCP flag sets pass under bypass.
     pub sanity_off: bool,
+    /// Name of the normalizer profile; none in a rule that makes no flow.
+    pub normalizer: Option<String>,
+    /// Number of that profile among those in use.
+    pub(super) profile: u8,
     pub timeouts: Timeouts,
     /// Established bypass flows seen from one side only that the rule may have; 0 unless it is a bypass rule.
     pub one_sided_flows: u32,
@@ -79,6 +85,8 @@ pub(super) struct Matches {
     pub(super) to: Vec<Selector>,
     /// `None`: every service.
     pub(super) service: Option<Vec<PortRange>>,
+    /// What the rule's normalizer profile asks for.
+    pub(super) profile: Profile,
     /// Of the rule's name.
     pub(super) place: Place,
 }
@@ -94,6 +102,7 @@ struct Written<'a> {
     action: Option<Action>,
     inspection: Option<(Inspection, Place)>,
     sanity: Option<(bool, Place)>,
+    normalizer: Option<Text<'a>>,
     overrides: Overrides,
     timers: Option<Place>,
     one_sided_flows: Option<(u32, Place)>,
@@ -143,13 +152,18 @@ impl<'a> Written<'a> {
             "service" => self.service = Some(read_service(value, context.definitions, report)?),
             "action" => {
                 let words = [("allow", Action::Allow), ("drop", Action::Drop), ("reject", Action::Reject)];
-                self.action = Some(read_word(key, value, &words, report)?);
+                self.action = Some(value.word(key, &words, report)?);
             }
             "inspection" => {
                 let words = [Inspection::Strict, Inspection::Tolerant, Inspection::Bypass].map(|level| (level.name(), level));
-                self.inspection = Some((read_word(key, value, &words, report)?, value.place));
+                self.inspection = Some((value.word(key, &words, report)?, value.place));
             }
-            "sanity" => self.sanity = Some((read_word(key, value, &[("on", false), ("off", true)], report)?, value.place)),
+            "sanity" => self.sanity = Some((value.word(key, &[("on", false), ("off", true)], report)?, value.place)),
+            "normalizer" => {
+                let text = value.string(key, report)?;
+                context.definitions.normalizers.find(text, report)?;
+                self.normalizer = Some(text);
+            }
             "idle-timeout" => {
                 self.timers = Some(key_place);
                 self.overrides.idle = Some(value.duration(key, report)?);
@@ -183,11 +197,11 @@ impl<'a> Written<'a> {
         };
         let bypass = matches!(self.inspection, Some((Inspection::Bypass, _)));
         if matches!(self.action, Some(Action::Drop | Action::Reject)) {
-            let keys = [self.inspection.map(|(_, place)| place), self.timers];
+            let keys = [self.inspection.map(|(_, place)| place), self.normalizer.map(|name| name.place), self.timers];
             for place in keys.into_iter().flatten() {
                 refuse(
                     place,
-                    "a rule that does not allow makes no flow that could be inspected or timed",
+                    "a rule that does not allow makes no flow that could be inspected, normalized or timed",
                     "leave the key out, or say action = \"allow\"",
                 );
             }
@@ -201,7 +215,7 @@ impl<'a> Written<'a> {
         consistent
     }
 
-    fn finish(self, at: Place, context: Context<'_>, report: &Report<'_>) -> Option<(RuleInfo, Matches)> {
+    fn finish(self, at: Place, context: Context<'_>, report: &mut Report<'_>) -> Option<(RuleInfo, Matches)> {
         let defaults = &context.definitions.defaults;
         let action = self.action?;
         let by_default = if action == Action::Allow { defaults.inspection } else { Inspection::Strict };
@@ -211,12 +225,20 @@ impl<'a> Written<'a> {
         let to = self.to.unwrap_or_else(|| vec![Selector::any()]);
         let items = self.service.unwrap_or_else(|| vec![ServiceItem::Any]);
         let texts = |selectors: &[Selector]| selectors.iter().map(ToString::to_string).collect();
+        let service = context.definitions.ranges(&items);
+        let normalizer = (action == Action::Allow).then(|| self.normalizer.map_or(defaults.normalizer_of(inspection), |name| name.value));
+        let profile = normalizer.and_then(|name| context.definitions.normalizers.get(name)).unwrap_or_default();
+        if let (Some(name), true) = (self.normalizer, self.enabled.unwrap_or(true)) {
+            warnings::check_normalizer(name, &profile, inspection, service.as_deref(), report);
+        }
         let rule = RuleInfo {
             name: self.name?.value.to_owned(),
             enabled: self.enabled.unwrap_or(true),
             action,
             inspection,
             sanity_off: matches!(self.sanity, Some((true, _))),
+            normalizer: normalizer.map(str::to_owned),
+            profile: profile::OFF,
             timeouts: self.overrides.apply(defaults.timeouts, bypass),
             one_sided_flows: if bypass { self.one_sided_flows.map_or(defaults.one_sided_flows, |(quota, _)| quota) } else { 0 },
             expires: self.expires,
@@ -228,7 +250,7 @@ impl<'a> Written<'a> {
             line: report.sources().line_number(at),
             overrides: self.overrides,
         };
-        Some((rule, Matches { service: context.definitions.ranges(&items), from, to, place: at }))
+        Some((rule, Matches { service, profile, from, to, place: at }))
     }
 }
 
@@ -280,14 +302,4 @@ fn read_service(value: Value<'_>, definitions: &Definitions<'_>, report: &mut Re
         known = false;
     }
     (known && !items.is_empty()).then_some(items)
-}
-
-fn read_word<T: Copy>(key: &str, value: Value<'_>, words: &[(&str, T)], report: &mut Report<'_>) -> Option<T> {
-    let text = value.string(key, report)?;
-    let found = words.iter().find(|(word, _)| *word == text.value);
-    if found.is_none() {
-        let message = format!("{key} cannot be {}", quoted(text.value));
-        report.unknown_word(text.place, message, text.value, words.iter().map(|(word, _)| *word));
-    }
-    found.map(|(_, meaning)| *meaning)
 }

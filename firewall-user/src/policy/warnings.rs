@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use firewall_common::flow::Inspection;
+use firewall_common::{flow::Inspection, normalize::Profile};
 
 use super::{
     address::Prefix,
     diagnostic::{Place, Report, quoted},
+    document::Text,
     expand::Entry,
+    normalizer,
     rule::RuleInfo,
     service::PortRange,
 };
@@ -40,7 +42,11 @@ pub(super) fn check(rules: &[RuleInfo], places: &[Place], entries: &[Entry], now
         let by = &rules[*by];
         let other = format!("{} ({}:{})", quoted(&by.name), by.file.display(), by.line);
         if covering.len() == own.len() {
-            let hint = if by.action == rule.action && by.inspection == rule.inspection { "remove it" } else { "move it before that rule" };
+            let hint = if by.action == rule.action && by.inspection == rule.inspection && by.normalizer == rule.normalizer {
+                "remove it"
+            } else {
+                "move it before that rule"
+            };
             report.warn(place, format!("rule {} can never match: {other} already matches everything it would", quoted(&rule.name)), hint);
         } else if rule.inspection == Inspection::Bypass {
             let message = format!("{other} already matches a part of what rule {} would bypass", quoted(&rule.name));
@@ -60,6 +66,28 @@ fn check_bypass(rule: &RuleInfo, place: Place, entries: &[Entry], report: &mut R
     } else if entries.iter().all(|entry| entry.service.as_ref().is_some_and(|ranges| ranges.iter().all(|range| range.protocol != TCP))) {
         let message = format!("rule {} bypasses TCP inspection for a service without TCP", quoted(&rule.name));
         report.warn(place, message, "leave inspection out: it would change nothing");
+    }
+}
+
+/// A rule that names a normalizer profile which, for its flows, asks for nothing or for what cannot be kept to.
+///
+/// `service`: what the rule matches, or everything.
+pub(super) fn check_normalizer(
+    name: Text<'_>,
+    profile: &Profile,
+    inspection: Inspection,
+    service: Option<&[PortRange]>,
+    report: &mut Report<'_>,
+) {
+    if service.is_some_and(|ranges| ranges.iter().all(|range| range.protocol != TCP)) {
+        let message = format!("normalizer {} is for TCP, which the rule's service has none of", quoted(name.value));
+        return report.warn(name.place, message, "leave normalizer out: it would change nothing");
+    }
+    let idle = if inspection == Inspection::Bypass { normalizer::not_under_bypass(profile) } else { Vec::new() };
+    if !idle.is_empty() {
+        let message =
+            format!("of normalizer {}, these do not apply under bypass, which keeps no state: {}", quoted(name.value), idle.join(", "));
+        report.warn(name.place, message, "name a profile without them, or give the rule another inspection level");
     }
 }
 

@@ -2,7 +2,15 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use crate::lab::{POLICY, eventually, in_lab};
+use aya::maps::{Array, Map, MapData};
+use firewall_common::{
+    abi::map,
+    config::Config,
+    normalize::{Profile, checks, profile::MAX_PROFILES},
+    rule::{MAX_ENTRIES, Rule},
+};
+
+use crate::lab::{Lab, POLICY, eventually, in_lab};
 
 #[test]
 fn interfaces_come_and_go_while_it_runs() {
@@ -124,6 +132,57 @@ fn a_policy_is_applied_reloaded_and_shown() {
         let applied = lab.json(&["policy", "apply", path.to_str().expect("UTF-8")]);
         assert_eq!((&applied["generation"], &applied["rules"]), (&3.into(), &2.into()), "{applied}");
         assert!(lab.datagram_arrives(7000) && !lab.datagram_arrives(7999));
+    });
+}
+
+/// The first rules and all profiles of a generation, as packets meet them.
+fn in_kernel(lab: &Lab, generation: u32) -> ([Rule; 2], Vec<Profile>) {
+    let open = |name: &str| Map::Array(MapData::from_pin(lab.pins().join("maps").join(name)).expect("a pinned map"));
+    let rules: Array<MapData, Rule> = open(map::RULES).try_into().expect("the rules");
+    let profiles: Array<MapData, Profile> = open(map::PROFILES).try_into().expect("the profiles");
+    let slot = Config::slot(generation);
+    let rule = |entry: u32| rules.get(&(slot * MAX_ENTRIES as u32 + entry), 0).expect("a rule");
+    let profile = |number: u32| profiles.get(&(slot * MAX_PROFILES as u32 + number), 0).expect("a profile");
+    ([rule(0), rule(1)], (0..MAX_PROFILES as u32).map(profile).collect())
+}
+
+#[test]
+fn normalizer_profiles_are_shown_and_reach_the_kernel() {
+    in_lab(|lab| {
+        let policy = POLICY.replacen("action = \"allow\"", "normalizer = \"site\"\naction = \"allow\"", 1);
+        let policy = format!("{policy}[normalizer.site]\nbase = \"asa\"\nmss-clamp = 1360\ntcp-options = {{ \"34\" = \"drop\" }}\n");
+        let path = lab.write("10-base.toml", &policy);
+        let path = path.to_str().expect("UTF-8");
+        lab.weir(&["policy", "profiles"]).refused_with(1, &["no weir daemon"]);
+        let of_file = lab.json(&["policy", "profiles", path]);
+        lab.start(&["--interface", "outside=box0"]);
+        let in_force = lab.json(&["policy", "profiles"]);
+        assert_eq!(in_force, of_file);
+        let names: Vec<_> = in_force.as_array().expect("a list").iter().map(|profile| &profile["name"]).collect();
+        assert_eq!(names, ["default", "asa", "off", "site"]);
+        let site = &in_force[3];
+        assert_eq!((&site["base"], &site["rules"][0], &in_force[0]["rules"][0]), (&"asa".into(), &"in".into(), &"out".into()), "{site}");
+        let settings = &site["settings"];
+        assert_eq!((&settings["mss-clamp"], &settings["urgent-flag"]), (&1360.into(), &"clear".into()), "{settings}");
+        let options = serde_json::json!({ "6-7": "clear", "9-33": "clear", "fast-open": "drop", "35-255": "clear" });
+        assert_eq!(settings["tcp-options"], options, "{settings}");
+        let shown = lab.json(&["policy", "show"]);
+        assert_eq!((&shown["rules"][0]["normalizer"], &shown["rules"][1]["normalizer"]), (&"site".into(), &"default".into()), "{shown}");
+        assert!(lab.weir(&["policy", "show"]).out.contains("[normalizer.site]\nbase         = \"asa\"\n"));
+        let table = lab.weir(&["policy", "profiles"]).out;
+        assert!(table.lines().any(|line| line.split_whitespace().eq(["mss-clamp", "-", "-", "-", "1360"])), "{table}");
+
+        let (rules, profiles) = in_kernel(lab, shown["generation"].as_u64().expect("a number") as u32);
+        let (own, other) = (profiles[usize::from(rules[0].profile)], profiles[usize::from(rules[1].profile)]);
+        assert_eq!((own.mss_most, own.options_drop.contains(34), own.options_clear.contains(35)), (1360, true, true));
+        assert_eq!((own.checks, rules[0].checks), (checks::ASA | checks::MSS, checks::ASA | checks::MSS));
+        assert_eq!((other, rules[1].checks), (Profile::DEFAULT, checks::DEFAULT));
+
+        // A rule that the command line adds stands beside profiles, and names none.
+        lab.json(&["bypass", "add", "vpn", "--from", "outside", "--to", "self", "--service", "tcp/10000", "--before", "in"]);
+        assert_eq!(lab.json(&["policy", "show"])["rules"][0]["normalizer"], "off");
+        lab.write("broken.toml", "[normalizer.off]\n");
+        lab.weir(&["policy", "profiles", path.trim_end_matches("10-base.toml")]).refused_with(2, &["is built in"]);
     });
 }
 
