@@ -10,6 +10,8 @@ pub mod map {
     pub const RULES: &str = "RULES";
     pub const BITMAPS: &str = "BITMAPS";
     pub const PROFILES: &str = "PROFILES";
+    pub const HISTORIES: &str = "HISTORIES";
+    pub const SEGMENTS: &str = "SEGMENTS";
     pub const ADDRESSES: &str = "ADDRESSES";
     pub const SERVICES: &str = "SERVICES";
     pub const COUNTERS: &str = "COUNTERS";
@@ -24,7 +26,7 @@ pub mod map {
     pub const AYA_LOGS: &str = "AYA_LOGS";
 
     /// All that are pinned.
-    pub const PINNED: [&str; 17] = [
+    pub const PINNED: [&str; 19] = [
         ESTABLISHED,
         EMBRYONIC,
         FRAGMENTS,
@@ -33,6 +35,8 @@ pub mod map {
         RULES,
         BITMAPS,
         PROFILES,
+        HISTORIES,
+        SEGMENTS,
         ADDRESSES,
         SERVICES,
         COUNTERS,
@@ -78,6 +82,9 @@ mod pod {
         fragment::FragmentKey,
         fragment::Fragment,
         normalize::Profile,
+        normalize::history::History,
+        normalize::retransmission::Digest,
+        normalize::retransmission::Start,
         rule::AddressPrefix,
         rule::Bitmap,
         rule::Rule,

@@ -4,7 +4,8 @@ use crate::{
     classify::{Decision, Zones},
     config::config_flags,
     env::{Env, InsertError, Notice},
-    flow::{Flow, FlowKey, Inspection, NO_SCALE, State, flow_flags},
+    flow::{Flow, FlowKey, Inspection, NO_SCALE, Sender, State, flow_flags},
+    normalize::record,
     parse::Kind,
     reason::Reason,
     rule::Timeouts,
@@ -47,6 +48,8 @@ pub fn admit<E: Env>(env: &E, visit: &Visit, place: &Admission<'_>) -> Result<Ve
 pub struct Admission<'a> {
     pub decision: Decision,
     pub zones: Zones,
+    /// [`crate::flow::features`] the flow begins with.
+    pub features: u8,
     pub timeouts: &'a Timeouts,
 }
 
@@ -60,7 +63,9 @@ fn first_packet(flow: &mut Flow, visit: &Visit, now: Nanos, place: &Admission<'_
     };
     if matches!(descriptor.kind, Kind::Tcp) && descriptor.segment.has(flags::SYN) {
         handshake::learn_syn(&mut flow.initiator, &descriptor.segment);
+        record::learn_syn(flow, Sender::Initiator, descriptor);
     }
+    flow.features |= place.features;
     flow.initiator.packets = 1;
     flow.initiator.bytes = u64::from(descriptor.ip_length);
     flow.generation = visit.settings.generation;

@@ -5,7 +5,11 @@ use crate::{
     counter::{Counters, InterfaceCounters, RuleCounters},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
-    normalize::Profile,
+    normalize::{
+        self, Profile, Room, check, edit,
+        history::History,
+        retransmission::{Digest, Start},
+    },
     packet::Packet,
     parse::Descriptor,
     pipeline::{self, Step},
@@ -45,6 +49,8 @@ pub struct Glance {
     pub generation: u32,
     /// Place of the rule's entry, valid when `generation` is that in force.
     pub entry: u16,
+    /// [`crate::flow::features`].
+    pub features: u8,
 }
 
 /// Why a table took no entry.
@@ -109,6 +115,20 @@ pub trait Env {
     fn bitmap(&self, index: u32) -> Option<&Bitmap>;
     fn rule(&self, slot: u32, entry: u32) -> Option<&Rule>;
     fn profile(&self, slot: u32, number: u8) -> Option<&Profile>;
+    /// Secret of this firewall's keyed hashes.
+    fn secret(&self) -> [u64; 2];
+    /// Lends this CPU's room to work on a segment. `work` must not ask for it again.
+    fn with_room<R>(&self, work: impl FnOnce(&mut Room) -> R) -> Option<R>;
+    /// Reads or changes what is remembered of a flow; `None` when nothing is.
+    fn with_history<R>(&self, key: &FlowKey, change: impl FnOnce(&mut History) -> R) -> Option<R>;
+    /// Begins a flow's history.
+    /// # Errors
+    /// [`Reason::HistoryInsertFailed`].
+    fn insert_history(&self, key: &FlowKey, history: &History) -> Result<(), Reason>;
+    /// What is remembered of the data that began here.
+    fn digest(&self, start: &Start) -> Option<Digest>;
+    /// Remembers data. The table forgets what is oldest, and may forget this one at once.
+    fn insert_digest(&self, digest: &Digest);
     /// Zone a forwarded packet leaves by, or the box itself.
     /// # Errors
     /// [`Reason::NoRoute`].
@@ -125,12 +145,40 @@ pub trait Env {
     fn notice(&self, notice: Notice);
 
     /// Stage *track* for a flow in the established table: [`pipeline::confirmed`], which see. The kernel side makes of this and of the
-    /// three methods below functions of their own, which the verifier checks once each and not once for every way that leads to them.
+    /// methods below functions of their own, which the verifier checks once each and not once for every way that leads to them.
     fn confirmed<P: Packet>(&self, packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step
     where
         Self: Sized,
     {
         pipeline::confirmed(packet, self, visit, outcome)
+    }
+
+    /// Stage *normalize*, before tracking: [`check::check`].
+    /// # Errors
+    /// The reason to drop the segment for.
+    fn check<P: Packet>(&self, packet: &P, visit: &mut Visit) -> Result<(), Reason>
+    where
+        Self: Sized,
+    {
+        check::check(packet, self, visit)
+    }
+
+    /// Stage *normalize*, after tracking: [`normalize::remember`].
+    fn remember(&self, visit: &Visit, last_ack: u32)
+    where
+        Self: Sized,
+    {
+        normalize::remember(self, visit, last_ack);
+    }
+
+    /// Stage *normalize*, at the end: [`edit::rewrite`].
+    /// # Errors
+    /// [`Reason::RewriteFailed`].
+    fn rewrite<P: Packet>(&self, packet: &P, visit: &mut Visit) -> Result<(), Reason>
+    where
+        Self: Sized,
+    {
+        edit::rewrite(packet, self, visit)
     }
 
     /// Stage *track* for a flow in the embryonic table: [`pipeline::unconfirmed`].

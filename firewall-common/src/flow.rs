@@ -159,7 +159,8 @@ pub struct Peer {
     /// Times a segment began past `end`: a hole opened before this point.
     pub gaps: u16,
     pub duplicate_acks: u16,
-    pub reordered: u16,
+    /// Largest segment its SYN said it takes, or the protocol's default; 0 while no SYN of it has been seen.
+    pub mss: u16,
 }
 
 /// In place of a window shift: the SYN offered none.

@@ -10,7 +10,7 @@ use crate::{
         be16,
         ethernet::{self, ether_type},
         icmp, ipv4, ipv6, protocol,
-        tcp::{self, Segment},
+        tcp::{self, Options, Segment},
         udp,
     },
 };
@@ -77,6 +77,8 @@ pub struct Descriptor {
     pub piece: Piece,
     /// Filled for [`Kind::Tcp`].
     pub segment: Segment,
+    /// Likewise.
+    pub options: Options,
 }
 
 impl Descriptor {
@@ -101,6 +103,7 @@ impl Descriptor {
         length: 0,
         piece: Piece { offset: 0, identification: 0, more: false },
         segment: Segment { seq: Seq(0), ack: Seq(0), length: 0, window: 0, flags: 0, scale: NO_SCALE },
+        options: Options { sack: Seq(0), timestamp: 0, mss: 0, marks: 0, reserved: 0 },
     };
 
     #[inline(always)]
@@ -178,6 +181,7 @@ fn network_v4<P: Packet>(packet: &P, egress: bool, descriptor: &mut Descriptor) 
     descriptor.key.low = header.source();
     descriptor.key.high = header.destination();
     descriptor.key.protocol = header.protocol();
+    descriptor.hop_limit = header.hop_limit();
     descriptor.ip_length = total;
     descriptor.at = at + header_length;
     descriptor.length = total - header_length;
@@ -226,7 +230,7 @@ fn transport<P: Packet>(packet: &P, descriptor: &mut Descriptor) -> Result<(), R
     let (source_port, destination_port) = match descriptor.key.protocol {
         protocol::TCP => {
             descriptor.kind = Kind::Tcp;
-            tcp::parse(packet, descriptor.at, descriptor.length, &mut descriptor.segment)
+            tcp::parse(packet, descriptor.at, descriptor.length, &mut descriptor.segment, &mut descriptor.options)
                 .map_err(|reason| if matches!(reason, Reason::InvalidTcpHeaderLength) { descriptor.short(reason) } else { reason })?
         }
         protocol::UDP => {

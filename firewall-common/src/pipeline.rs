@@ -5,6 +5,9 @@
 //!                                   └ miss → classify → admit ──┘
 //! ```
 //!
+//! Stage *normalize* stands at several places: before and while a flow's record is changed, and at the end, where a packet that passes is
+//! changed itself.
+//!
 //! Every packet goes through [`pipeline`], in every program, and leaves through [`account`](crate::account::account).
 
 use crate::{
@@ -16,6 +19,7 @@ use crate::{
     env::{Env, InsertError, Notice},
     flow::{Flow, FlowKey, Sender, State, flow_flags, peer_flags},
     fragment,
+    normalize::{self, randomize},
     packet::Packet,
     parse::Kind,
     reason::Reason,
@@ -31,10 +35,22 @@ use crate::{
 #[inline(always)]
 pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Verdict {
     let outcome = match judge(packet, env, visit) {
-        Ok(outcome) => outcome,
+        Ok(outcome) => changed(packet, env, visit, outcome),
         Err(reason) => Outcome::dropped(reason),
     };
     account::account(env, &visit.arrival, visit.descriptor.ip_length, &outcome)
+}
+
+/// Stage *normalize*, last part: a packet that passes is changed as its flow's profile wants it.
+#[inline(always)]
+fn changed<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: Outcome) -> Outcome {
+    if visit.edits.changes == 0 || !outcome.verdict.passes() {
+        return outcome;
+    }
+    match env.rewrite(packet, visit) {
+        Ok(()) => outcome,
+        Err(reason) => Outcome::dropped(reason),
+    }
 }
 
 #[inline(always)]
@@ -122,6 +138,16 @@ struct Tracked {
     verdict: Verdict,
     next: Next,
     rule: u16,
+    /// Highest acknowledgement the packet's receiver had sent before.
+    last_ack: u32,
+}
+
+impl Tracked {
+    /// A verdict that nothing was tracked for.
+    #[inline(always)]
+    const fn untracked(verdict: Verdict, next: Next, rule: u16) -> Self {
+        Self { verdict, next, rule, last_ack: 0 }
+    }
 }
 
 /// Takes the packet into the flow's record. A record that is not this flow's any more, or whose time is over, asks for the packet to be
@@ -129,21 +155,24 @@ struct Tracked {
 #[inline(always)]
 fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Tracked {
     if flow.identity != FlowKey::identity(&visit.descriptor.key) || flow.expired(now, visit.settings.timeout_scale) {
-        return Tracked { verdict: Verdict::NoLearn, next: Next::Reopen, rule: NO_RULE };
+        return Tracked::untracked(Verdict::NoLearn, Next::Reopen, NO_RULE);
     }
     let sender = flow.sender(visit.descriptor.source_is_low);
     if !from_right_zone(visit, flow, sender) {
-        return Tracked { verdict: Verdict::Drop(Reason::WrongZone), next: Next::Stay, rule: flow.rule };
+        return Tracked::untracked(Verdict::Drop(Reason::WrongZone), Next::Stay, flow.rule);
     }
     if rule.flags & rule_flags::SANITY_OFF == 0 && sanity::check_flags(&visit.descriptor).is_err() {
-        return Tracked { verdict: Verdict::Drop(Reason::BadTcpFlags), next: Next::Stay, rule: flow.rule };
+        return Tracked::untracked(Verdict::Drop(Reason::BadTcpFlags), Next::Stay, flow.rule);
     }
     if matches!(sender, Sender::Responder) && flow.responder_interface == 0 && !visit.arrival.egress {
         flow.responder_interface = visit.arrival.place;
     }
-    let context = Context { descriptor: &visit.descriptor, sender, now, timeouts: &rule.timeouts };
+    let merged = visit.arrival.egress || visit.edits.software;
+    let context = Context { descriptor: &visit.descriptor, sender, now, timeouts: &rule.timeouts, checks: rule.checks, merged };
+    let (_, to) = flow.peers_mut(sender);
+    let last_ack = to.ack;
     let transition = track::step(flow, &context);
-    Tracked { verdict: transition.verdict, next: transition.next, rule: flow.rule }
+    Tracked { verdict: transition.verdict, next: transition.next, rule: flow.rule, last_ack }
 }
 
 /// The zone the packet came from must be that of the side that sent it: a spoofed source does not get into a flow from elsewhere.
@@ -169,26 +198,37 @@ fn adopt(visit: &Visit, flow: &mut Flow, decision: &Decision, rule: &Rule) {
 
 /// Stage *track* for a flow in the established table.
 #[inline(always)]
-pub fn confirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+pub fn confirmed<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Step {
     let Some(found) = env.established(&visit.descriptor.key) else { return Step::Unknown };
     let glance = env.glance(&found);
     if glance.generation != visit.settings.generation && !visit.revalidated {
         return Step::Stale;
     }
     let Some(rule) = env.rule(visit.slot(), u32::from(glance.entry)) else { return Step::Done };
+    if let Err(reason) = normalize::before(packet, env, visit, rule, glance.features, true) {
+        *outcome = Outcome::new(Verdict::Drop(reason), rule.number, Event::None);
+        return Step::Done;
+    }
     let tracked = env.with_established(&found, |flow| track_packet(visit, visit.now, flow, rule));
+    if matches!(tracked.verdict, Verdict::Learn) {
+        normalize::after(env, visit, tracked.last_ack);
+    }
     conclude(env, visit, &tracked, outcome)
 }
 
 /// Stage *track* for a flow in the embryonic table.
 #[inline(always)]
-pub fn unconfirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+pub fn unconfirmed<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Step {
     let Some(found) = env.embryonic(&visit.descriptor.key) else { return Step::Unknown };
     let glance = env.glance(&found);
     if glance.generation != visit.settings.generation && !visit.revalidated {
         return Step::Stale;
     }
     let Some(rule) = env.rule(visit.slot(), u32::from(glance.entry)) else { return Step::Done };
+    if let Err(reason) = normalize::before(packet, env, visit, rule, glance.features, false) {
+        *outcome = Outcome::new(Verdict::Drop(reason), rule.number, Event::None);
+        return Step::Done;
+    }
     let now = env.precise_now();
     let tracked = env.with_embryonic(&found, |flow| track_packet(visit, now, flow, rule));
     let establish = match tracked.next {
@@ -307,15 +347,16 @@ fn conclude<E: Env>(env: &E, visit: &Visit, tracked: &Tracked, outcome: &mut Out
 
 /// A first packet: stages *classify* and *admit*.
 #[inline(always)]
-pub fn first<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) {
-    *outcome = match try_first(env, visit) {
+pub fn first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) {
+    *outcome = match try_first(packet, env, visit) {
         Ok(outcome) => outcome,
         Err(reason) => Outcome::dropped(reason),
     };
 }
 
 #[inline(always)]
-fn try_first<E: Env>(env: &E, visit: &Visit) -> Result<Outcome, Reason> {
+fn try_first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Result<Outcome, Reason> {
+    normalize::begin_anew(visit);
     let zones = classify::zones(env, visit)?;
     let decision = classify::classify(env, visit, zones, false)?;
     let Some(rule) = env.rule(visit.slot(), u32::from(decision.entry)) else { return Err(Reason::NoPolicy) };
@@ -327,7 +368,18 @@ fn try_first<E: Env>(env: &E, visit: &Visit) -> Result<Outcome, Reason> {
     if rule.flags & rule_flags::SANITY_OFF == 0 {
         sanity::check_flags(&visit.descriptor)?;
     }
-    let verdict = admit::admit(env, visit, &Admission { decision, zones, timeouts: &rule.timeouts })?;
+    let features = randomize::of_first(&visit.descriptor, rule);
+    if let Err(reason) = normalize::before(packet, env, visit, rule, features, false) {
+        return Ok(Outcome::new(Verdict::Drop(reason), decision.rule, Event::None));
+    }
+    let verdict = admit::admit(env, visit, &Admission { decision, zones, features, timeouts: &rule.timeouts })?;
+    if features != 0 && matches!(verdict, Verdict::NoLearn) {
+        // Another CPU's flow, or none: then nothing would shift its answers back.
+        let randomized = env.embryonic(&visit.descriptor.key).is_some_and(|found| env.glance(&found).features & features != 0);
+        if !randomized {
+            randomize::undo(visit);
+        }
+    }
     let event = if matches!(verdict, Verdict::Learn) { Event::Created } else { Event::None };
     Ok(Outcome::new(verdict, decision.rule, event))
 }

@@ -12,6 +12,7 @@ pub enum Stage {
     Classify,
     Admit,
     Track,
+    Normalize,
 }
 
 macro_rules! reasons {
@@ -95,6 +96,21 @@ reasons! {
     39 IcmpUnsolicited "icmp-unsolicited" Admit "An ICMP echo reply that answers no request.";
 
     41 Reject "rejected" Classify "A rule says reject: the packet was refused with an answer to its sender.";
+    57 BadTcpChecksum "tcp-bad-cksum" Normalize "The TCP checksum is wrong, or could not be verified (RFC 9293 §3.1).";
+    58 TcpReservedSet "tcp-reserved-set" Normalize "Reserved bits are set in the TCP header.";
+    59 TcpSynData "tcp-syn-data" Normalize "A SYN with data.";
+    60 TcpSynAckData "tcp-synack-data" Normalize "A SYN-ACK with data.";
+    61 TcpMssExceeded "tcp-mss-exceeded" Normalize "More data than the receiver's MSS allows in one segment (RFC 9293 §3.7.1).";
+    62 TcpPawsFail "tcp-paws-fail" Normalize "The timestamp is older than one that has passed (PAWS, RFC 7323 §5).";
+    63 TcpBadRetransmission "tcpnorm-rexmit-bad" Normalize "Data sent again is not the data that was sent.";
+    64 TcpWindowVariation "tcpnorm-win-variation" Normalize "The receiver took back window it had granted; the connection is closed.";
+    65 TcpOutOfOrder "tcp-discarded-ooo" Normalize "Data after a hole, under a profile that wants segments in order.";
+    66 TcpMd5 "tcp-md5" Normalize "An MD5 signature on a connection whose SYNs did not negotiate one (RFC 2385 §2.0).";
+    67 TcpBadSack "tcp-bad-sack" Normalize "A selective acknowledgement that cannot be: malformed, or of data that was never sent (RFC 2018 §3).";
+    68 TcpOption "tcp-option" Normalize "A TCP option that the profile refuses.";
+    69 TcpMssTooSmall "tcp-mss-too-small" Normalize "The SYN announces a smaller MSS than the profile allows.";
+    70 RewriteFailed "rewrite-failed" Normalize "The packet could not be changed as its profile wants.";
+    71 HistoryInsertFailed "history-insert-failed" Normalize "The table of what the normalizer remembers of flows refused the entry.";
 }
 
 impl Reason {

@@ -40,6 +40,23 @@ pub fn repeat<S: Step>(most: u32, state: &mut S) {
     }
 }
 
+/// The same value, as one the compiler knows nothing of: a bound that is checked on it stays where it is checked.
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+#[must_use]
+pub const fn opaque(value: u32) -> u32 {
+    value
+}
+
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+#[must_use]
+pub fn opaque(mut value: u32) -> u32 {
+    // SAFETY: one move to itself. (Nothing at all would leave two lines of the source at one instruction, which the kernel refuses.)
+    unsafe { core::arch::asm!("{value} = {value}", value = inout(wreg) value, options(pure, nomem, nostack)) };
+    value
+}
+
 macro_rules! loads {
     ($($load:ident -> $word:ty, $bytes:literal, $instruction:literal;)+) => {
         $(

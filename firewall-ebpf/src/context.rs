@@ -5,17 +5,25 @@ use core::ffi::c_void;
 use aya_ebpf::{
     EbpfContext,
     bindings::{__sk_buff, xdp_md},
-    helpers::generated::{bpf_skb_load_bytes, bpf_skb_pull_data, bpf_xdp_get_buff_len, bpf_xdp_load_bytes},
+    helpers::generated::{
+        bpf_l4_csum_replace, bpf_skb_load_bytes, bpf_skb_pull_data, bpf_skb_store_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes,
+        bpf_xdp_store_bytes,
+    },
     programs::{TcContext, XdpContext},
 };
 use firewall_common::{
+    normalize::checksum,
     packet::{OPTIONS_ROOM, Packet},
     parse::Descriptor,
     reason::Reason,
-    wire::options,
+    verifier::opaque,
+    wire::tcp,
 };
 
-use crate::stages;
+use crate::{
+    stages,
+    sum::{self, Source},
+};
 
 /// Largest offset of a header that is read. Two VLAN tags, the longest extension chain walked and a TCP header end before it; the
 /// verifier accepts only offsets it can see to be small.
@@ -23,6 +31,12 @@ const MOST_OFFSET: u32 = 0x3ff;
 
 /// Bytes asked of the kernel to lie in the first buffer before a TC program reads headers.
 const HEADERS: u32 = 192;
+
+/// Bytes of a TCP header with all the options there can be.
+const LONGEST_HEADER: u32 = 60;
+const CHECKSUM: usize = checksum::FIELD as usize;
+/// Bytes of a TCP header from behind its checksum on.
+const BEHIND: usize = CHECKSUM + 2;
 
 /// Reads `N` bytes at `at`, bounded by the first buffer.
 ///
@@ -66,6 +80,14 @@ impl XdpFrame {
     }
 }
 
+impl Source for XdpFrame {
+    #[inline(always)]
+    fn load(&self, at: u32, to: *mut c_void, length: u32) -> bool {
+        // SAFETY: the caller's buffer is as long; the helper checks the frame's end.
+        unsafe { bpf_xdp_load_bytes(self.context, at, to, length) == 0 }
+    }
+}
+
 impl Packet for XdpFrame {
     #[inline(always)]
     fn length(&self) -> u32 {
@@ -86,11 +108,35 @@ impl Packet for XdpFrame {
 
     #[inline(always)]
     fn copy(&self, at: u32, buffer: &mut [u8; OPTIONS_ROOM], length: u32) -> bool {
-        if length == 0 || length > options::MOST {
+        let last = opaque(length.wrapping_sub(1));
+        // The helper's length is then from 1 to the buffer's size, whatever has been known of it.
+        last < OPTIONS_ROOM as u32 && self.load(at, buffer.as_mut_ptr().cast::<c_void>(), last + 1)
+    }
+
+    #[inline(always)]
+    fn sum(&self, at: u32, length: u32) -> Option<u32> {
+        sum::sum(self, at, length)
+    }
+
+    #[inline(always)]
+    fn store_header(&self, at: u32, header: &[u8; OPTIONS_ROOM], length: u32, difference: Option<u32>) -> bool {
+        let length = opaque(length);
+        if !(tcp::HEADER..=LONGEST_HEADER).contains(&length) {
             return false;
         }
-        // SAFETY: `length` is at most the buffer's size; the helper checks the frame's end.
-        unsafe { bpf_xdp_load_bytes(self.context, at, buffer.as_mut_ptr().cast::<c_void>(), length) == 0 }
+        let field = u16::from_ne_bytes([header[CHECKSUM], header[CHECKSUM + 1]]);
+        let mut mended = difference.map_or(field, |difference| checksum::mended(field, difference)).to_ne_bytes();
+        // SAFETY: the buffers are as long as is said; the helper checks the frame's end.
+        unsafe {
+            bpf_xdp_store_bytes(self.context, at, header.as_ptr().cast_mut().cast::<c_void>(), length) == 0
+                && bpf_xdp_store_bytes(self.context, at + checksum::FIELD, mended.as_mut_ptr().cast::<c_void>(), 2) == 0
+        }
+    }
+
+    #[inline(always)]
+    fn store_word(&self, at: u32, mut bytes: [u8; 4]) -> bool {
+        // SAFETY: four bytes, and the helper checks the frame's end.
+        unsafe { bpf_xdp_store_bytes(self.context, at, bytes.as_mut_ptr().cast::<c_void>(), 4) == 0 }
     }
 
     #[inline(always)]
@@ -136,6 +182,14 @@ impl SkbFrame {
     }
 }
 
+impl Source for SkbFrame {
+    #[inline(always)]
+    fn load(&self, at: u32, to: *mut c_void, length: u32) -> bool {
+        // SAFETY: the caller's buffer is as long; the helper checks the packet's end.
+        unsafe { bpf_skb_load_bytes(self.context.cast::<c_void>(), at, to, length) == 0 }
+    }
+}
+
 impl Packet for SkbFrame {
     #[inline(always)]
     fn length(&self) -> u32 {
@@ -150,11 +204,38 @@ impl Packet for SkbFrame {
 
     #[inline(always)]
     fn copy(&self, at: u32, buffer: &mut [u8; OPTIONS_ROOM], length: u32) -> bool {
-        if length == 0 || length > options::MOST {
+        let last = opaque(length.wrapping_sub(1));
+        // The helper's length is then from 1 to the buffer's size, whatever has been known of it.
+        last < OPTIONS_ROOM as u32 && self.load(at, buffer.as_mut_ptr().cast::<c_void>(), last + 1)
+    }
+
+    #[inline(always)]
+    fn sum(&self, at: u32, length: u32) -> Option<u32> {
+        sum::sum(self, at, length)
+    }
+
+    /// The kernel mends the checksum: it knows whether a device is to finish it, and then leaves it alone.
+    #[inline(always)]
+    fn store_header(&self, at: u32, header: &[u8; OPTIONS_ROOM], length: u32, difference: Option<u32>) -> bool {
+        let length = opaque(length);
+        if !(tcp::HEADER..=LONGEST_HEADER).contains(&length) {
             return false;
         }
-        // SAFETY: `length` is at most the buffer's size; the helper checks the packet's end.
-        unsafe { bpf_skb_load_bytes(self.context.cast::<c_void>(), at, buffer.as_mut_ptr().cast::<c_void>(), length) == 0 }
+        let behind = length - BEHIND as u32;
+        // SAFETY: the buffer is as long as is said; the helpers check the packet's end.
+        unsafe {
+            bpf_skb_store_bytes(self.context, at, header.as_ptr().cast::<c_void>().cast_mut(), CHECKSUM as u32, 0) == 0
+                && bpf_skb_store_bytes(self.context, at + BEHIND as u32, header.as_ptr().add(BEHIND).cast::<c_void>().cast_mut(), behind, 0)
+                    == 0
+                && difference
+                    .is_none_or(|difference| bpf_l4_csum_replace(self.context, at + checksum::FIELD, 0, u64::from(difference), 0) == 0)
+        }
+    }
+
+    #[inline(always)]
+    fn store_word(&self, at: u32, mut bytes: [u8; 4]) -> bool {
+        // SAFETY: four bytes, and the helper checks the packet's end.
+        unsafe { bpf_skb_store_bytes(self.context, at, bytes.as_mut_ptr().cast::<c_void>(), 4, 0) == 0 }
     }
 
     #[inline(always)]

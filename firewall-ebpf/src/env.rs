@@ -18,7 +18,12 @@ use firewall_common::{
     env::{Arrival, Env, Glance, InsertError, Notice, Settings},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
-    normalize::{Profile, profile::MAX_PROFILES},
+    normalize::{
+        Profile, Room,
+        history::History,
+        profile::MAX_PROFILES,
+        retransmission::{Digest, Start},
+    },
     packet::Packet,
     parse::Descriptor,
     pipeline::Step,
@@ -106,11 +111,12 @@ impl<C: Stages> Env for Kernel<'_, C> {
 
     #[inline(always)]
     fn glance(&self, found: &*mut Flow) -> Glance {
-        // SAFETY: the pointer came from a lookup in this program run; both fields are aligned words.
+        // SAFETY: the pointer came from a lookup in this program run; the fields are aligned words.
         unsafe {
             Glance {
                 generation: ptr::read_volatile(&raw const (**found).generation),
                 entry: ptr::read_volatile(&raw const (**found).entry),
+                features: ptr::read_volatile(&raw const (**found).features),
             }
         }
     }
@@ -184,6 +190,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
         // Absence is as good.
         let _ = maps::ESTABLISHED.remove(key);
         let _ = maps::EMBRYONIC.remove(key);
+        let _ = maps::HISTORIES.remove(key);
     }
 
     #[inline(always)]
@@ -228,6 +235,49 @@ impl<C: Stages> Env for Kernel<'_, C> {
             return None;
         }
         maps::PROFILES.get(slot * MAX_PROFILES as u32 + u32::from(number))
+    }
+
+    #[inline(always)]
+    fn secret(&self) -> [u64; 2] {
+        match maps::CONFIG.get_ptr(0) {
+            // SAFETY: the pointer is to the map's only element; the secret is written once, before any program is attached.
+            Some(config) => unsafe { ptr::read_volatile(&raw const (*config).secret) },
+            None => [0; 2],
+        }
+    }
+
+    #[inline(always)]
+    fn with_room<R>(&self, work: impl FnOnce(&mut Room) -> R) -> Option<R> {
+        // SAFETY: this CPU's own element; a program is not interrupted by another run on its CPU.
+        maps::ROOM.get_ptr_mut(0).map(|room| work(unsafe { &mut *room }))
+    }
+
+    #[inline(always)]
+    fn with_history<R>(&self, key: &FlowKey, change: impl FnOnce(&mut History) -> R) -> Option<R> {
+        // SAFETY: the pointer came from a lookup in this program run. Another CPU may change the entry too; see
+        // firewall_common::normalize::history.
+        maps::HISTORIES.get_ptr_mut(key).map(|history| change(unsafe { &mut *history }))
+    }
+
+    #[inline(always)]
+    fn insert_history(&self, key: &FlowKey, history: &History) -> Result<(), Reason> {
+        match insert(maps::HISTORIES.insert(key, history, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from)) {
+            // Another CPU's packet of the flow began it.
+            Ok(()) | Err(InsertError::Exists) => Ok(()),
+            Err(InsertError::Refused) => Err(Reason::HistoryInsertFailed),
+        }
+    }
+
+    #[inline(always)]
+    fn digest(&self, start: &Start) -> Option<Digest> {
+        // SAFETY: the value is copied at once; what another CPU could do to it meanwhile is to put another segment's in its place.
+        unsafe { maps::SEGMENTS.get(start).copied() }
+    }
+
+    #[inline(always)]
+    fn insert_digest(&self, digest: &Digest) {
+        // A digest that finds no room is one that was forgotten at once.
+        let _ = maps::SEGMENTS.insert(&digest.start, digest, u64::from(BPF_ANY));
     }
 
     #[inline(always)]
@@ -315,6 +365,21 @@ impl<C: Stages> Env for Kernel<'_, C> {
             Notice::EstablishedFull => warn!(self.context, "the table of established flows is full: a new flow was refused"),
             Notice::EmbryonicRefused => warn!(self.context, "the table of embryonic flows refused an entry"),
         }
+    }
+
+    #[inline(always)]
+    fn check<P: Packet>(&self, _packet: &P, visit: &mut Visit) -> Result<(), Reason> {
+        self.context.check(visit)
+    }
+
+    #[inline(always)]
+    fn remember(&self, visit: &Visit, last_ack: u32) {
+        self.context.remember(visit, last_ack);
+    }
+
+    #[inline(always)]
+    fn rewrite<P: Packet>(&self, _packet: &P, visit: &mut Visit) -> Result<(), Reason> {
+        self.context.rewrite(visit)
     }
 
     #[inline(always)]

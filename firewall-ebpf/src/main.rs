@@ -10,7 +10,12 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use firewall_common::{config::Interface, env::Arrival, pipeline::pipeline, verdict::Verdict};
+use firewall_common::{
+    config::{Interface, interface_flags},
+    env::Arrival,
+    pipeline::pipeline,
+    verdict::Verdict,
+};
 
 mod answer;
 #[cfg(feature = "bench")]
@@ -20,6 +25,7 @@ mod env;
 mod maps;
 mod route;
 mod stages;
+mod sum;
 
 use context::{SkbFrame, XdpFrame};
 use env::Kernel;
@@ -32,6 +38,7 @@ pub fn ingress(context: XdpContext) -> u32 {
     let frame = XdpFrame::new(&context);
     let kernel = Kernel::new(&context, interface);
     let mut visit = kernel.visit(Arrival { zone: ours.zone, place: ours.place, egress: false });
+    visit.edits.software = ours.flags & interface_flags::UNFINISHED_CHECKSUMS != 0;
     match pipeline(&frame, &kernel, &mut visit) {
         Verdict::Learn | Verdict::NoLearn => xdp_action::XDP_PASS,
         Verdict::Drop(_) => xdp_action::XDP_DROP,

@@ -1,17 +1,22 @@
 //! Every map of the dataplane: what it holds, who writes it and how it is sized. Names are those of [`firewall_common::abi::map`].
 
 use aya_ebpf::{
-    bindings::{BPF_F_MMAPABLE, bpf_spin_lock},
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_spin_lock},
     btf_maps,
     macros::{btf_map, map},
-    maps::{Array, LpmTrie, LruHashMap, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
 };
 use firewall_common::{
     config::{self, Config, Interface},
     counter::{Counters, InterfaceCounters, RuleCounters},
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
-    normalize::{Profile, profile::MAX_PROFILES},
+    normalize::{
+        Profile, Room,
+        history::History,
+        profile::MAX_PROFILES,
+        retransmission::{Digest, MAX_SEGMENTS, Start},
+    },
     rule::{self, AddressPrefix, Bitmap, Rule, ServicePrefix},
 };
 
@@ -52,6 +57,23 @@ pub static RULES: Array<Rule> = Array::with_max_entries(2 * rule::MAX_ENTRIES as
 /// Normalizer profiles of both slots: slot * MAX_PROFILES + number. Written as RULES.
 #[map]
 pub static PROFILES: Array<Profile> = Array::with_max_entries(2 * MAX_PROFILES as u32, 0);
+
+/// What the normalizer remembers of established flows whose profile asks for it. Sized as ESTABLISHED, and memory is taken for what is there
+/// only. The dataplane inserts, changes and removes with the flow; the controller's sweep removes the rest.
+#[map]
+pub static HISTORIES: HashMap<FlowKey, History> = HashMap::with_max_entries(config::DEFAULT_ESTABLISHED, BPF_F_NO_PREALLOC);
+
+/// Digests of recent data, for profiles that check retransmissions. Written by the dataplane alone.
+#[map]
+pub static SEGMENTS: LruHashMap<Start, Digest> = LruHashMap::with_max_entries(MAX_SEGMENTS, 0);
+
+/// Where this CPU works on a segment.
+#[map]
+pub static ROOM: PerCpuArray<Room> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where this CPU sums bytes.
+#[map]
+pub static SUM: PerCpuArray<[u8; crate::sum::CHUNK]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Bitmaps of all classes, at [`rule::Dimension::bitmap_index`]. Written as RULES.
 #[map]

@@ -12,6 +12,7 @@ use aya_ebpf::{
 };
 use firewall_common::{
     account::Outcome,
+    normalize::{self, check, edit},
     packet::Packet,
     parse::{self, Descriptor},
     pipeline::{self, Step},
@@ -69,6 +70,9 @@ pub trait Stages: EbpfContext {
     fn unconfirmed(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn revalidate(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn first(&self, visit: &mut Visit, outcome: &mut Outcome);
+    fn check(&self, visit: &mut Visit) -> Result<(), Reason>;
+    fn remember(&self, visit: &Visit, last_ack: u32);
+    fn rewrite(&self, visit: &mut Visit) -> Result<(), Reason>;
 }
 
 /// One stage for one type of context: a global function around the pipeline's.
@@ -88,6 +92,39 @@ macro_rules! stage {
     };
 }
 
+/// A part of stage *normalize* for one type of context. It tells a reason, or to go on.
+macro_rules! normalizing {
+    ($name:ident, $context:ty, $raw:ty, $interface:ident, $frame:ident, $part:path) => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $name(context: *mut $raw, visit: *mut Visit) -> u32 {
+            // SAFETY: the caller's data or null.
+            let Some(visit) = (unsafe { visit.as_mut() }) else { return Reason::RewriteFailed as u32 };
+            // SAFETY: the verifier knows the context's fields; volatile as above.
+            let interface = unsafe { ptr::read_volatile(&raw const (*context).$interface) };
+            let context = <$context>::new(context);
+            status($part(&$frame::described(&context), &Kernel::new(&context, interface), visit))
+        }
+    };
+}
+
+/// [`normalize::remember`] for one type of context, which it has no use for.
+macro_rules! remembering {
+    ($name:ident, $context:ty, $raw:ty, $interface:ident) => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $name(context: *mut $raw, visit: *mut Visit, last_ack: u32) -> u32 {
+            // SAFETY: the caller's data or null.
+            let Some(visit) = (unsafe { visit.as_ref() }) else { return GO_ON };
+            // SAFETY: the verifier knows the context's fields; volatile as above.
+            let interface = unsafe { ptr::read_volatile(&raw const (*context).$interface) };
+            let context = <$context>::new(context);
+            normalize::remember(&Kernel::new(&context, interface), visit, last_ack);
+            GO_ON
+        }
+    };
+}
+
 /// A first packet is always settled, so its stage has no step to return.
 #[inline(always)]
 fn first<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit, outcome: &mut Outcome) -> Step {
@@ -95,13 +132,17 @@ fn first<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut V
     Step::Done
 }
 
-/// The four stages that need state, for one type of context.
+/// The stages that need state, for one type of context.
 macro_rules! stages {
-    ($context:ty, $raw:ty, $interface:ident, $frame:ident, $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $first:ident) => {
+    ($context:ty, $raw:ty, $interface:ident, $frame:ident, $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $first:ident,
+     $check:ident, $remember:ident, $rewrite:ident) => {
         stage!($confirmed, $context, $raw, $interface, $frame, pipeline::confirmed);
         stage!($unconfirmed, $context, $raw, $interface, $frame, pipeline::unconfirmed);
         stage!($revalidate, $context, $raw, $interface, $frame, pipeline::revalidate);
         stage!($first, $context, $raw, $interface, $frame, first);
+        normalizing!($check, $context, $raw, $interface, $frame, check::check);
+        remembering!($remember, $context, $raw, $interface);
+        normalizing!($rewrite, $context, $raw, $interface, $frame, edit::rewrite);
 
         impl Stages for $context {
             #[inline(always)]
@@ -123,9 +164,48 @@ macro_rules! stages {
             fn first(&self, visit: &mut Visit, outcome: &mut Outcome) {
                 let _ = $first(self.as_ptr().cast(), visit, outcome);
             }
+
+            #[inline(always)]
+            fn check(&self, visit: &mut Visit) -> Result<(), Reason> {
+                result($check(self.as_ptr().cast(), visit))
+            }
+
+            #[inline(always)]
+            fn remember(&self, visit: &Visit, last_ack: u32) {
+                let _ = $remember(self.as_ptr().cast(), ptr::from_ref(visit).cast_mut(), last_ack);
+            }
+
+            #[inline(always)]
+            fn rewrite(&self, visit: &mut Visit) -> Result<(), Reason> {
+                result($rewrite(self.as_ptr().cast(), visit))
+            }
         }
     };
 }
 
-stages!(XdpContext, xdp_md, ingress_ifindex, XdpFrame, confirmed_xdp, unconfirmed_xdp, revalidate_xdp, first_xdp);
-stages!(TcContext, __sk_buff, ifindex, SkbFrame, confirmed_skb, unconfirmed_skb, revalidate_skb, first_skb);
+stages!(
+    XdpContext,
+    xdp_md,
+    ingress_ifindex,
+    XdpFrame,
+    confirmed_xdp,
+    unconfirmed_xdp,
+    revalidate_xdp,
+    first_xdp,
+    check_xdp,
+    remember_xdp,
+    rewrite_xdp
+);
+stages!(
+    TcContext,
+    __sk_buff,
+    ifindex,
+    SkbFrame,
+    confirmed_skb,
+    unconfirmed_skb,
+    revalidate_skb,
+    first_skb,
+    check_skb,
+    remember_skb,
+    rewrite_skb
+);

@@ -23,7 +23,7 @@ use firewall_common::{
     verdict::Verdict,
 };
 use firewall_user::policy::{self, Clock, Numbers, Source};
-use kernel::Kernel;
+use kernel::{Kernel, monotonic};
 
 const PACKETS: usize = 60_000;
 const ROOM: u32 = 65_536;
@@ -171,6 +171,7 @@ fn differ(replies: Replies, seed: u64) {
     let policies = policies();
     let mut verdicts: BTreeMap<String, usize> = BTreeMap::new();
     let start = Instant::now();
+    // The host's world begins at the kernel's moment, so that a flow can be made as much older in one as in the other.
     let beginning = monotonic();
     host.set_clock(beginning);
     for (number, (frame, arrival)) in Stream::new(seed, replies).take(PACKETS).enumerate() {
@@ -197,12 +198,6 @@ fn differ(replies: Replies, seed: u64) {
     verdicts.iter().for_each(|(verdict, count)| println!("  {verdict}: {count}"));
     // A stream that meets few of the reasons compares little.
     assert!(verdicts.len() >= 25, "only {} different verdicts", verdicts.len());
-}
-
-/// The kernel's clock. The host's world begins at the same moment, so that a flow can be made as much older in one as in the other.
-fn monotonic() -> Nanos {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    Nanos(u64::try_from(now.tv_sec).expect("after boot") * 1_000_000_000 + u64::try_from(now.tv_nsec).expect("below a second"))
 }
 
 /// Makes a few flows older, by times around the timeouts.

@@ -268,6 +268,32 @@ impl Frame {
         self.patch(self.transport_at + at, bytes);
     }
 
+    /// Sets the reserved bits of a TCP header, and mends its checksum.
+    pub fn set_reserved(&mut self, bits: u8) {
+        let at = self.transport_at + 12;
+        let (old, new) = (self.bytes[at], self.bytes[at] & 0xf0 | bits & 0x0f);
+        self.bytes[at] = new;
+        let sum = self.transport_at + 16;
+        let field = u16::from_be_bytes([self.bytes[sum], self.bytes[sum + 1]]);
+        // RFC 1624 §3, equation 3.
+        let total = u32::from(!field) + u32::from(!(u16::from(old) << 8)) + (u32::from(new) << 8);
+        let total = (total & 0xffff) + (total >> 16);
+        let total = (total & 0xffff) + (total >> 16);
+        self.bytes[sum..sum + 2].copy_from_slice(&(!(total as u16)).to_be_bytes());
+    }
+
+    /// Leaves a TCP checksum as a local stack leaves it for a device: the sum of the pseudo-header.
+    pub fn unfinish(&mut self) {
+        let length = ((self.bytes.len() - self.transport_at) as u16).to_be_bytes();
+        let addresses = if self.bytes[self.ip_at] >> 4 == 4 { 12..20 } else { 8..40 };
+        let pseudo = Sum16BitWords::new()
+            .add_slice(&self.bytes[self.ip_at + addresses.start..self.ip_at + addresses.end])
+            .add_2bytes([0, protocol::TCP])
+            .add_2bytes(length);
+        let field = (!pseudo.ones_complement()).to_ne_bytes();
+        self.patch_transport(16, &field);
+    }
+
     fn patch(&mut self, at: usize, bytes: &[u8]) {
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
     }

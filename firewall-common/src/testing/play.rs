@@ -3,7 +3,7 @@
 use crate::{
     counter::Counters,
     env::Arrival,
-    flow::{Flow, FlowKey, Inspection, Peer, flow_flags},
+    flow::{Flow, FlowKey, Inspection, Peer, State, flow_flags},
     parse::{self, Descriptor},
     rule::{Action, Rule},
     seq::Seq,
@@ -11,6 +11,7 @@ use crate::{
         builder::{Frame, Packet, Part, Payload, hex},
         cases::Case,
         host::{CLIENT, Family, Host, OTHER, SERVER},
+        profiles,
         script::{self, Edit, Expect, Kind, Line, Number, Outcome, Place, Record, Send, Side, Step},
         tables::Tables,
         world::World,
@@ -24,7 +25,11 @@ use crate::{
 pub trait Subject {
     /// Puts a policy in force.
     fn load(&mut self, tables: &Tables);
-    fn judge(&mut self, frame: &[u8], arrival: Arrival) -> Verdict;
+    /// Judges a frame, and tells what bytes it goes on with if it passes.
+    fn judge_and_change(&mut self, frame: &[u8], arrival: Arrival) -> (Verdict, Vec<u8>);
+    fn judge(&mut self, frame: &[u8], arrival: Arrival) -> Verdict {
+        self.judge_and_change(frame, arrival).0
+    }
     /// The flow with this key, and whether it is established.
     fn flow(&mut self, key: &FlowKey) -> Option<(Flow, bool)>;
     /// Lets time pass for every flow and fragment.
@@ -33,6 +38,8 @@ pub trait Subject {
     fn clear(&mut self);
     /// Sets the bits of [`crate::config::config_flags`].
     fn set_flags(&mut self, flags: u32);
+    /// Says whether packets come in by a software device, see [`crate::config::interface_flags::UNFINISHED_CHECKSUMS`].
+    fn set_software(&mut self, software: bool);
     /// Every flow, and whether it is established.
     fn flows(&mut self) -> Vec<(FlowKey, Flow, bool)>;
     /// Lets time pass for one flow only.
@@ -45,8 +52,8 @@ impl Subject for World {
         Self::load(self, tables);
     }
 
-    fn judge(&mut self, frame: &[u8], arrival: Arrival) -> Verdict {
-        Self::judge(self, frame, arrival)
+    fn judge_and_change(&mut self, frame: &[u8], arrival: Arrival) -> (Verdict, Vec<u8>) {
+        Self::judge_and_change(self, frame, arrival)
     }
 
     fn flow(&mut self, key: &FlowKey) -> Option<(Flow, bool)> {
@@ -63,6 +70,10 @@ impl Subject for World {
 
     fn set_flags(&mut self, flags: u32) {
         self.configure(|config| config.flags = flags);
+    }
+
+    fn set_software(&mut self, software: bool) {
+        self.software.set(software);
     }
 
     fn flows(&mut self) -> Vec<(FlowKey, Flow, bool)> {
@@ -122,9 +133,10 @@ pub fn play(case: &Case, level: Inspection, family: Family, seed: u64, subject: 
                 conversation = Conversation::new(&mut random);
             }
             Step::Far => conversation.first = [0x5000_0000, 0x6000_0000],
-            Step::Send { packet, expect } => {
+            Step::Send { packet, expect, becomes } => {
                 let (frame, arrival) = frame(packet, family, &conversation);
-                let complaint = check(subject, &frame, arrival, &expect[column]);
+                let becomes = becomes.as_ref().map(|packet| self::frame(packet, family, &conversation).0);
+                let complaint = check(subject, &frame, arrival, &expect[column], becomes.as_ref().unwrap_or(&frame));
                 complaint.map_err(|complaint| report(case, level, family, seed, line, &frame, &complaint))?;
                 sent += 1;
             }
@@ -152,26 +164,42 @@ fn policy(name: &str) -> Result<Tables, String> {
             let bypass = everything(Inspection::Bypass);
             Tables::single(Rule { one_sided_quota: 0, ..bypass.entries[0] })
         }
-        other => return Err(format!("no policy: {other}")),
+        other => match other.strip_prefix("profile ") {
+            Some(name) => profiled(name)?,
+            None => return Err(format!("no policy: {other}")),
+        },
     })
 }
 
-fn check(subject: &mut impl Subject, frame: &[u8], arrival: Arrival, expect: &Expect) -> Result<(), String> {
+/// `strict` with a normalizer profile, or `bypass` with what of it applies there.
+fn profiled(name: &str) -> Result<Tables, String> {
+    let (name, inspection) = match name.strip_suffix(" bypass") {
+        Some(name) => (name, Inspection::Bypass),
+        None => (name, Inspection::Strict),
+    };
+    let profile = profiles::named(name).ok_or_else(|| format!("no profile: {name}"))?;
+    Ok(Tables::everything(Action::Allow, inspection).with_profile(profile))
+}
+
+fn check(subject: &mut impl Subject, frame: &[u8], arrival: Arrival, expect: &Expect, becomes: &[u8]) -> Result<(), String> {
     let mut descriptor = Descriptor::EMPTY;
     // A packet that cannot be read has no flow; then the key is that of nothing.
     let readable = parse::parse(&frame, arrival.egress, &mut descriptor).is_ok();
     let key = if readable { descriptor.key } else { FlowKey::default() };
     let before = subject.flow(&key);
-    let verdict = subject.judge(frame, arrival);
+    let (verdict, changed) = subject.judge_and_change(frame, arrival);
     let after = subject.flow(&key);
     let wanted = match expect.outcome {
         Outcome::Pass => Verdict::Learn,
         Outcome::NoState | Outcome::Noted | Outcome::Forward => Verdict::NoLearn,
-        Outcome::Drop(reason) => Verdict::Drop(reason),
+        Outcome::Drop(reason) | Outcome::Close(reason) => Verdict::Drop(reason),
         Outcome::Answer => Verdict::Answer,
     };
     if verdict != wanted {
         return Err(format!("{verdict:?}, not {wanted:?}; the record was {before:?}"));
+    }
+    if verdict.passes() && changed != becomes {
+        return Err(format!("it goes on as {}, not {}", hex(&changed), hex(becomes)));
     }
     match (expect.record, after) {
         (Record::None, Some((flow, _))) => return Err(format!("a record is left: {flow:?}")),
@@ -197,6 +225,8 @@ fn unchanged(outcome: Outcome, before: &Flow, after: &Flow) -> Result<(), String
     let (mut old, mut new) = (*before, *after);
     match outcome {
         Outcome::Pass | Outcome::Forward | Outcome::Answer => return Ok(()),
+        Outcome::Close(_) if after.state == State::Closed as u8 => return Ok(()),
+        Outcome::Close(_) => return Err(format!("the connection is not over: {after:?}")),
         Outcome::Drop(_) | Outcome::NoState | Outcome::Noted if judged_again => return Ok(()),
         Outcome::Drop(_) => {}
         Outcome::NoState => [&mut old, &mut new].map(without_counters).into_iter().for_each(drop),
@@ -230,7 +260,7 @@ fn frame(send: &Send, family: Family, conversation: &Conversation) -> (Vec<u8>, 
     };
     let mut packet = packet(send, family, conversation, from, to);
     for edit in &send.edits {
-        edit_packet(&mut packet, edit);
+        edit_packet(&mut packet, edit, conversation.first[usize::from(send.side != Side::Server)]);
         if let Edit::Zone(zone) = edit {
             arrival.zone = *zone;
         }
@@ -275,8 +305,14 @@ fn absolute(number: Number, first: u32) -> Seq {
     }
 }
 
-fn edit_packet(packet: &mut Packet, edit: &Edit) {
+fn edit_packet(packet: &mut Packet, edit: &Edit, peer_first: u32) {
     match edit {
+        Edit::Sack(blocks) => {
+            let edge = |offset: i64| peer_first.wrapping_add(offset as u32).to_be_bytes();
+            let blocks: Vec<u8> = blocks.iter().flat_map(|(left, right)| [edge(*left), edge(*right)].concat()).collect();
+            let head = [1, 1, 5, u8::try_from(2 + blocks.len()).expect("few blocks")];
+            edit_payload(&mut packet.payload, &Edit::Options([&head[..], &blocks].concat()));
+        }
         Edit::IpOptions(options) => packet.ip_options.clone_from(options),
         Edit::Extensions(numbers) => packet.extensions = numbers.iter().map(|number| (*number, vec![0; 6])).collect(),
         Edit::DontFragment => packet.dont_fragment = true,
@@ -302,6 +338,11 @@ fn edit_payload(payload: &mut Payload, edit: &Edit) {
             let options = [header.options.as_slice(), more].concat();
             header.set_options_raw(&options).expect("forty bytes of options at most");
         }
+        (payload @ Payload::Tcp { .. }, Edit::Timestamp(value)) => {
+            let option = [&[1, 1, 8, 10][..], &value.to_be_bytes(), &[0; 4]].concat();
+            edit_payload(payload, &Edit::Options(option));
+        }
+        (Payload::Tcp { data, .. }, Edit::Data(byte)) => data.fill(*byte),
         (Payload::Tcp { header, .. }, Edit::SourcePort(port)) => header.source_port = *port,
         (Payload::Tcp { header, .. }, Edit::DestinationPort(port)) => header.destination_port = *port,
         (Payload::Udp { source, .. }, Edit::SourcePort(port)) => *source = *port,
@@ -336,6 +377,9 @@ fn tamper(frame: &mut Frame, family: Family, edit: &Edit) {
             let at = frame.ip_at + 10;
             frame.bytes[at] ^= 0x55;
         }
+        Edit::TcpChecksum { unfinished: false } => frame.bytes[frame.transport_at + 16] ^= 0x55,
+        Edit::TcpChecksum { unfinished: true } => frame.unfinish(),
+        Edit::Reserved(bits) => frame.set_reserved(*bits),
         Edit::UdpLength(length) => frame.patch_transport(4, &length.to_be_bytes()),
         _ => {}
     }

@@ -22,6 +22,9 @@
 //! | `forward` | passes without learning; nothing is said of a record |
 //! | `drop:REASON` | dropped, counted under this reason; the record is as before, byte for byte |
 //! | `answer` | refused with an answer |
+//! | `close:REASON` | dropped, counted under this reason; the connection is over |
+//!
+//! `=> PACKET` after the expectations is the packet that goes on, with checksums as its own; without it the packet goes on as it came.
 //!
 //! Other lines: `HS` (a whole handshake), `@30s` or `@500ms` (time passes), `policy NAME`, `forget` (an empty table and new random
 //! numbers), `far` (first numbers far from zero, for scripts with bare numbers).
@@ -91,6 +94,18 @@ pub enum Edit {
     Vlan(usize),
     /// `csum=bad`: IPv4 header checksum.
     BadChecksum,
+    /// `tcpsum=bad`: TCP checksum; `tcpsum=unfinished`: it holds the pseudo-header's sum only.
+    TcpChecksum {
+        unfinished: bool,
+    },
+    /// `rsv=N`: reserved bits between data offset and flags.
+    Reserved(u8),
+    /// `ts=VALUE`: timestamps, as nearly every segment has them.
+    Timestamp(u32),
+    /// `sack=10:20,40:50`: blocks that count from the peer's first number.
+    Sack(Vec<(i64, i64)>),
+    /// `data=N`: what the payload is made of.
+    Data(u8),
     /// `src=` or `dst=`: loopback, zero, multicast, or the other end's address (`peer`).
     Source(Place),
     Destination(Place),
@@ -130,6 +145,7 @@ pub enum Outcome {
     Noted,
     Forward,
     Drop(Reason),
+    Close(Reason),
     Answer,
 }
 
@@ -153,6 +169,8 @@ pub enum Step {
         packet: Box<Send>,
         /// Under `strict`, `bypass`, `tolerant`.
         expect: [Expect; 3],
+        /// What it goes on as, if not as it came.
+        becomes: Option<Box<Send>>,
     },
     Wait(Nanos),
     Policy(String),
@@ -213,14 +231,17 @@ fn shift(packet: &mut Send, turn: u32) {
 }
 
 fn acknowledgement(line: &Line) -> Result<Line, String> {
-    let Step::Send { packet, expect } = &line.step else { return Err("only packets are repeated".to_owned()) };
+    let Step::Send { packet, expect, .. } = &line.step else { return Err("only packets are repeated".to_owned()) };
     let (Number::Relative(seq), Number::Relative(ack)) = (packet.seq, packet.ack) else {
         return Err("only relative numbers can be acknowledged".to_owned());
     };
     let side = if packet.side == Side::Client { Side::Server } else { Side::Client };
     let acknowledged = Number::Relative(seq + i64::from(packet.length));
     let answer = Send { side, kind: Kind::Tcp(flags::ACK), seq: Number::Relative(ack), ack: acknowledged, length: 0, edits: Vec::new() };
-    Ok(Line { text: format!("acknowledgement of {}", line.text), step: Step::Send { packet: Box::new(answer), expect: *expect } })
+    Ok(Line {
+        text: format!("acknowledgement of {}", line.text),
+        step: Step::Send { packet: Box::new(answer), expect: *expect, becomes: None },
+    })
 }
 
 fn step(text: &str) -> Result<Step, String> {
@@ -236,7 +257,11 @@ fn step(text: &str) -> Result<Step, String> {
         return Ok(Step::Policy(name.trim().to_owned()));
     }
     let (packet, expectations) = text.split_once("->").ok_or("no expectation")?;
-    Ok(Step::Send { packet: Box::new(send(packet)?), expect: columns(expectations)? })
+    let (expectations, becomes) = match expectations.split_once("=>") {
+        Some((expectations, becomes)) => (expectations, Some(Box::new(send(becomes)?))),
+        None => (expectations, None),
+    };
+    Ok(Step::Send { packet: Box::new(send(packet)?), expect: columns(expectations)?, becomes })
 }
 
 fn duration(text: &str) -> Result<Nanos, String> {
@@ -266,9 +291,13 @@ fn expect(text: &str) -> Result<Expect, String> {
         "forward" => Outcome::Forward,
         "answer" => Outcome::Answer,
         other => {
-            let name = other.strip_prefix("drop:").ok_or_else(|| format!("no outcome: {other}"))?;
-            let reason = Reason::ALL.iter().find(|reason| reason.name() == name);
-            Outcome::Drop(*reason.ok_or_else(|| format!("no reason: {name}"))?)
+            let (kind, name) = other.split_once(':').ok_or_else(|| format!("no outcome: {other}"))?;
+            let reason = *Reason::ALL.iter().find(|reason| reason.name() == name).ok_or_else(|| format!("no reason: {name}"))?;
+            match kind {
+                "drop" => Outcome::Drop(reason),
+                "close" => Outcome::Close(reason),
+                _ => return Err(format!("no outcome: {other}")),
+            }
         }
     };
     let record = match words.next() {
@@ -366,6 +395,12 @@ fn edit(word: &str) -> Result<Edit, String> {
         "df" => Edit::DontFragment,
         "vlan" => Edit::Vlan(number(value)?),
         "csum" if value == "bad" => Edit::BadChecksum,
+        "tcpsum" if value == "bad" => Edit::TcpChecksum { unfinished: false },
+        "tcpsum" if value == "unfinished" => Edit::TcpChecksum { unfinished: true },
+        "rsv" => Edit::Reserved(number(value)?),
+        "ts" => Edit::Timestamp(number(value)?),
+        "sack" => Edit::Sack(value.split(',').map(block).collect::<Result<_, _>>()?),
+        "data" => Edit::Data(number(value)?),
         "src" => Edit::Source(place(value)?),
         "dst" => Edit::Destination(place(value)?),
         "sport" => Edit::SourcePort(number(value)?),
@@ -375,6 +410,11 @@ fn edit(word: &str) -> Result<Edit, String> {
         "zone" => Edit::Zone(number(value)?),
         _ => return Err(format!("no edit: {word}")),
     })
+}
+
+fn block(text: &str) -> Result<(i64, i64), String> {
+    let (left, right) = text.split_once(':').ok_or("sack=LEFT:RIGHT")?;
+    Ok((number(left)?, number(right)?))
 }
 
 fn fragment(text: &str) -> Result<Edit, String> {

@@ -14,12 +14,17 @@ use crate::{
     env::{Arrival, Env, Glance, InsertError, Notice, Settings},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
-    normalize::{Profile, profile::MAX_PROFILES},
+    normalize::{
+        Edits, Profile, Room,
+        history::History,
+        profile::MAX_PROFILES,
+        retransmission::{Digest, MAX_SEGMENTS, Start},
+    },
     parse::Descriptor,
     pipeline::pipeline,
     reason::Reason,
     rule::{Bitmap, Dimension, Rule, ZONE_SELF},
-    testing::tables::Tables,
+    testing::{frame::Changing, tables::Tables},
     time::Nanos,
     verdict::Verdict,
     visit::Visit,
@@ -79,7 +84,11 @@ pub struct Faults {
     pub embryonic: bool,
     pub established: bool,
     pub fragments: bool,
+    pub histories: bool,
 }
+
+/// The secret of firewalls under test.
+pub const SECRET: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 
 /// Way of a packet: zone it leaves by, or why there is none.
 type Routes = Box<dyn Fn(&Descriptor) -> Result<u8, Reason>>;
@@ -95,6 +104,11 @@ pub struct World {
     established: RefCell<Table<FlowKey, Record>>,
     embryonic: RefCell<Table<FlowKey, Record>>,
     fragments: RefCell<Table<FragmentKey, Fragment>>,
+    /// Every packet comes in by a software device.
+    pub software: Cell<bool>,
+    histories: RefCell<HashMap<FlowKey, History>>,
+    digests: RefCell<Table<Start, Digest>>,
+    room: RefCell<Room>,
     one_sided: RefCell<HashMap<u16, u32>>,
     counters: RefCell<Counters>,
     rules: RefCell<HashMap<u16, RuleCounters>>,
@@ -115,7 +129,7 @@ impl World {
     pub fn with_room(embryonic: usize, established: usize) -> Self {
         Self {
             clock: Cell::new(Nanos(1_000_000_000_000_000)),
-            config: Cell::new(Config { timeout_scale: FULL_SCALE, reject_rate: u32::MAX, ..Config::default() }),
+            config: Cell::new(Config { timeout_scale: FULL_SCALE, reject_rate: u32::MAX, secret: SECRET, ..Config::default() }),
             faults: Cell::default(),
             routes: Box::new(|_| Ok(ZONE_SELF)),
             slots: Default::default(),
@@ -123,6 +137,10 @@ impl World {
             established: RefCell::new(Table::new(established, false)),
             embryonic: RefCell::new(Table::new(embryonic, true)),
             fragments: RefCell::new(Table::new(8192, true)),
+            software: Cell::default(),
+            histories: RefCell::default(),
+            digests: RefCell::new(Table::new(MAX_SEGMENTS as usize, true)),
+            room: RefCell::default(),
             one_sided: RefCell::default(),
             counters: RefCell::default(),
             rules: RefCell::default(),
@@ -185,7 +203,16 @@ impl World {
 
     /// Judges one frame.
     pub fn judge(&self, frame: &[u8], arrival: Arrival) -> Verdict {
-        pipeline(&frame, self, &mut Visit::new(arrival, self.settings(), self.now()))
+        self.judge_and_change(frame, arrival).0
+    }
+
+    /// Judges one frame, and tells what bytes it goes on with if it passes.
+    pub fn judge_and_change(&self, frame: &[u8], arrival: Arrival) -> (Verdict, Vec<u8>) {
+        let changing = Changing::new(frame);
+        let mut visit = Visit::new(arrival, self.settings(), self.now());
+        visit.edits = Edits { software: self.software.get(), ..Edits::NONE };
+        let verdict = pipeline(&changing, self, &mut visit);
+        (verdict, changing.into_bytes())
     }
 
     /// The flow with this key, and whether it is established.
@@ -218,6 +245,8 @@ impl World {
         self.established.borrow_mut().entries.clear();
         self.embryonic.borrow_mut().entries.clear();
         self.fragments.borrow_mut().entries.clear();
+        self.histories.borrow_mut().clear();
+        self.digests.borrow_mut().entries.clear();
         self.one_sided.borrow_mut().clear();
     }
 
@@ -292,7 +321,7 @@ impl Env for World {
 
     fn glance(&self, found: &Record) -> Glance {
         let flow = found.get();
-        Glance { generation: flow.generation, entry: flow.entry }
+        Glance { generation: flow.generation, entry: flow.entry, features: flow.features }
     }
 
     fn with_established<R>(&self, found: &Record, with: impl FnOnce(&mut Flow) -> R) -> R {
@@ -329,6 +358,7 @@ impl Env for World {
     fn remove(&self, key: &FlowKey) {
         self.established.borrow_mut().entries.remove(key);
         self.embryonic.borrow_mut().entries.remove(key);
+        self.histories.borrow_mut().remove(key);
     }
 
     fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {
@@ -364,6 +394,35 @@ impl Env for World {
         // As in the kernel, what nobody wrote asks for nothing.
         let written = self.slots[slot as usize & 1].profiles.get(usize::from(number));
         (usize::from(number) < MAX_PROFILES).then(|| written.unwrap_or(&Profile::OFF))
+    }
+
+    fn secret(&self) -> [u64; 2] {
+        self.config.get().secret
+    }
+
+    fn with_room<R>(&self, work: impl FnOnce(&mut Room) -> R) -> Option<R> {
+        Some(work(&mut self.room.borrow_mut()))
+    }
+
+    fn with_history<R>(&self, key: &FlowKey, change: impl FnOnce(&mut History) -> R) -> Option<R> {
+        self.histories.borrow_mut().get_mut(key).map(change)
+    }
+
+    fn insert_history(&self, key: &FlowKey, history: &History) -> Result<(), Reason> {
+        if self.faults.get().histories {
+            return Err(Reason::HistoryInsertFailed);
+        }
+        self.histories.borrow_mut().insert(*key, *history);
+        Ok(())
+    }
+
+    fn digest(&self, start: &Start) -> Option<Digest> {
+        self.digests.borrow_mut().get(start)
+    }
+
+    fn insert_digest(&self, digest: &Digest) {
+        // A table that forgets always has room.
+        let _ = self.digests.borrow_mut().insert(digest.start, *digest);
     }
 
     fn route(&self, descriptor: &Descriptor) -> Result<u8, Reason> {

@@ -10,11 +10,13 @@ pub mod timeout;
 
 use crate::{
     flow::{Flow, Inspection, Sender, State, flow_flags, peer_flags},
+    normalize::record,
     parse::{Descriptor, Kind},
     reason::Reason,
     rule::Timeouts,
     time::Nanos,
     verdict::Verdict,
+    wire::tcp::flags,
 };
 
 /// What the stage asks of the tables beside its verdict.
@@ -58,6 +60,10 @@ pub struct Context<'a> {
     pub now: Nanos,
     /// The rule's idle times.
     pub timeouts: &'a Timeouts,
+    /// The rule's [`crate::normalize::checks`].
+    pub checks: u32,
+    /// The packet may be of more than one segment: not cut yet, or put together by a device.
+    pub merged: bool,
 }
 
 /// Takes one packet into the record: state, windows, timer and counters.
@@ -70,7 +76,7 @@ pub fn step(flow: &mut Flow, context: &Context<'_>) -> Transition {
     let inspection = Inspection::from_number(flow.inspection);
     let transition = match (context.descriptor.kind, inspection) {
         (Kind::Tcp, Inspection::Bypass) => bypass::step(flow, context.sender, &context.descriptor.segment),
-        (Kind::Tcp, _) => tcp_state::step(flow, context.sender, &context.descriptor.segment, inspection),
+        (Kind::Tcp, _) => tcp(flow, context, inspection),
         _ => other::step(flow, context.sender, context.descriptor.kind),
     };
     if matches!(transition.next, Next::Reopen) {
@@ -84,9 +90,27 @@ pub fn step(flow: &mut Flow, context: &Context<'_>) -> Transition {
     transition
 }
 
+/// A segment that the rule's profile has nothing against, as far as the record tells.
+#[inline(always)]
+fn tcp(flow: &mut Flow, context: &Context<'_>, inspection: Inspection) -> Transition {
+    if let Some(reason) = record::refuse(flow, context) {
+        return Transition::drop(reason);
+    }
+    let edge = record::edge_inspection(inspection, context.checks);
+    let transition = tcp_state::step(flow, context.sender, &context.descriptor.segment, inspection, edge);
+    match transition.verdict {
+        // A dropped segment has left no trace, so it may still pass without one.
+        Verdict::Drop(Reason::TcpInvalidAck) if record::tolerates_ack(flow, context) => Transition::NO_LEARN,
+        _ => transition,
+    }
+}
+
 #[inline(always)]
 fn learned(flow: &mut Flow, context: &Context<'_>, state_before: u8) {
     count(flow, context);
+    if context.descriptor.segment.has(flags::SYN) {
+        record::learn_syn(flow, context.sender, context.descriptor);
+    }
     // A repeated SYN must not keep an unanswered flow alive: the embryonic time counts from the last progress.
     let progress = flow.state != state_before;
     if progress || flow.state != State::SynSent as u8 {

@@ -15,26 +15,26 @@ use crate::{
 /// Idle time in milliseconds after a reset that the endpoint may not have obeyed (RFC 5382 REQ-5's transitory time).
 const AFTER_INEXACT_RESET: u32 = 240_000;
 
-/// One segment of a TCP flow under `strict` or `tolerant`.
+/// One segment of a TCP flow under `strict` or `tolerant`. `edge` is how strictly the window's right edge is kept.
 #[inline(always)]
-pub fn step(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspection) -> Transition {
+pub fn step(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspection, edge: Inspection) -> Transition {
     match State::from_number(flow.state) {
         Some(State::Established | State::FinWait | State::HalfClosed | State::LastAck | State::TimeWait | State::Closed) => {
-            synchronized(flow, sender, segment, inspection)
+            synchronized(flow, sender, segment, inspection, edge)
         }
-        _ => handshake::step(flow, sender, segment, inspection),
+        _ => handshake::step(flow, sender, segment, edge),
     }
 }
 
 #[inline(always)]
-fn synchronized(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspection) -> Transition {
+fn synchronized(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspection, edge: Inspection) -> Transition {
     if segment.has(flags::SYN) {
         return if segment.has(flags::ACK) { syn_ack(flow, sender, segment) } else { syn(flow, sender, segment) };
     }
     if segment.has(flags::RST) {
         return reset(flow, sender, segment, inspection);
     }
-    data(flow, sender, segment, inspection)
+    data(flow, sender, segment, edge)
 }
 
 /// A segment that is neither SYN nor RST: sanity has made sure that it acknowledges.

@@ -58,6 +58,13 @@ impl Header<'_> {
         self.0[6] & 0x20 != 0
     }
 
+    /// Time to live.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hop_limit(&self) -> u8 {
+        self.0[8]
+    }
+
     #[inline(always)]
     #[must_use]
     pub const fn protocol(&self) -> u8 {

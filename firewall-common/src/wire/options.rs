@@ -20,39 +20,41 @@ pub trait Visit {
 
 struct Walk<'a, V> {
     buffer: &'a [u8; OPTIONS_ROOM],
-    at: u32,
+    at: &'a mut u32,
     end: u32,
     malformed: bool,
     visitor: &'a mut V,
 }
 
-/// The next option's offset. It is at most [`MOST`], which the mask makes plain to a verifier that has forgotten where it began.
+/// The next option's offset. It is at most the buffer's size, which the mask makes plain to a verifier that has forgotten where it began.
 #[inline(always)]
-const fn advance(at: u32, by: u32) -> u32 {
+#[must_use]
+pub const fn advance(at: u32, by: u32) -> u32 {
     (at + by) % OPTIONS_ROOM as u32
 }
 
 impl<V: Visit> Step for Walk<'_, V> {
     #[inline(always)]
     fn step(&mut self) -> bool {
-        if self.at >= self.end {
+        let at = *self.at;
+        if at >= self.end {
             return false;
         }
-        let kind = byte(self.buffer, self.at);
+        let kind = byte(self.buffer, at);
         if kind == END {
             return false;
         }
         if kind == NO_OPERATION {
-            self.at = advance(self.at, 1);
+            *self.at = advance(at, 1);
             return true;
         }
-        let length = byte(self.buffer, self.at + 1);
-        if self.at + 1 >= self.end || length < 2 || self.at + u32::from(length) > self.end {
+        let length = byte(self.buffer, at + 1);
+        if at + 1 >= self.end || length < 2 || at + u32::from(length) > self.end {
             self.malformed = true;
             return false;
         }
-        self.visitor.option(kind, length, self.buffer, self.at);
-        self.at = advance(self.at, u32::from(length));
+        self.visitor.option(kind, length, self.buffer, at);
+        *self.at = advance(at, u32::from(length));
         true
     }
 }
@@ -65,10 +67,25 @@ pub fn byte(buffer: &[u8; OPTIONS_ROOM], at: u32) -> u8 {
     buffer[at as usize % OPTIONS_ROOM]
 }
 
+/// Four bytes of the buffer as a number in host order.
+#[inline(always)]
+#[must_use]
+pub fn word(buffer: &[u8; OPTIONS_ROOM], at: u32) -> u32 {
+    u32::from_be_bytes([byte(buffer, at), byte(buffer, at + 1), byte(buffer, at + 2), byte(buffer, at + 3)])
+}
+
 /// Walks `length` bytes (at most [`MOST`]) of `buffer`; false when an option's length is impossible.
 #[inline(always)]
 pub fn walk<V: Visit>(buffer: &[u8; OPTIONS_ROOM], length: u32, visitor: &mut V) -> bool {
-    let mut walk = Walk { buffer, at: 0, end: length % OPTIONS_ROOM as u32, malformed: false, visitor };
+    walk_by(&mut 0, buffer, length, visitor)
+}
+
+/// As [`walk`], with its place at `at`. A verifier that follows the values on the stack looks at every place there may be; in a map's memory
+/// it looks at all of them at once.
+#[inline(always)]
+pub fn walk_by<V: Visit>(at: &mut u32, buffer: &[u8; OPTIONS_ROOM], length: u32, visitor: &mut V) -> bool {
+    *at = 0;
+    let mut walk = Walk { buffer, at, end: length % OPTIONS_ROOM as u32, malformed: false, visitor };
     verifier::repeat(MOST, &mut walk);
     !walk.malformed
 }

@@ -1,4 +1,4 @@
-//! TCP header (RFC 9293 §3.1) and the options the tracker reads (RFC 7323).
+//! TCP header (RFC 9293 §3.1) and the options the tracker and the normalizer read (RFC 7323, RFC 2018, RFC 2385, RFC 5925).
 
 use crate::{
     flow::NO_SCALE,
@@ -26,7 +26,20 @@ pub mod flags {
     pub const CWR: u8 = 0x80;
 }
 
-const OPTION_WINDOW_SCALE: u8 = 3;
+/// Option kinds (IANA).
+pub mod kind {
+    pub const END: u8 = 0;
+    pub const NO_OPERATION: u8 = 1;
+    pub const MSS: u8 = 2;
+    pub const WINDOW_SCALE: u8 = 3;
+    pub const SACK_PERMITTED: u8 = 4;
+    pub const SACK: u8 = 5;
+    pub const TIMESTAMPS: u8 = 8;
+    /// RFC 2385.
+    pub const MD5: u8 = 19;
+    /// TCP-AO (RFC 5925).
+    pub const AUTHENTICATION: u8 = 29;
+}
 
 /// The option list nearly every segment of today carries: two no-operations and a timestamp.
 const TIMESTAMP_ONLY: [u8; 4] = [1, 1, 8, 10];
@@ -64,15 +77,103 @@ impl Segment {
     }
 }
 
-#[derive(Default)]
-struct WindowScale(u8);
+/// What the normalizer needs of a segment's header beside what the tracker does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Options {
+    /// Right edge of the selective acknowledgement that lies furthest ahead; with [`marks::SACK`].
+    pub sack: Seq,
+    /// TSval; with [`marks::TIMESTAMPS`].
+    pub timestamp: u32,
+    /// With [`marks::MSS`].
+    pub mss: u16,
+    /// [`marks`].
+    pub marks: u8,
+    /// The four bits between data offset and flags. The lowest is AE of Accurate ECN (RFC 9768).
+    pub reserved: u8,
+}
 
-impl options::Visit for WindowScale {
+impl Options {
+    #[inline(always)]
+    #[must_use]
+    pub const fn has(&self, mark: u8) -> bool {
+        self.marks & mark != 0
+    }
+}
+
+/// Bits of [`Options::marks`].
+pub mod marks {
+    pub const MD5: u8 = 1 << 0;
+    pub const AUTHENTICATION: u8 = 1 << 1;
+    pub const SACK: u8 = 1 << 2;
+    /// A selective acknowledgement of another length than one to four blocks have, or a block that ends before it begins (RFC 2018 §3).
+    pub const SACK_MALFORMED: u8 = 1 << 3;
+    pub const TIMESTAMPS: u8 = 1 << 4;
+    pub const MSS: u8 = 1 << 5;
+    /// The list has, or may have, more than a timestamp.
+    pub const LISTED: u8 = 1 << 6;
+}
+
+/// What a walk over the options finds.
+struct Found<'a> {
+    scale: u8,
+    /// What the segment acknowledges: selective acknowledgements are compared by how far ahead of it they are.
+    ack: Seq,
+    options: &'a mut Options,
+}
+
+/// Bytes of a block of a selective acknowledgement, and how many blocks forty bytes of options hold.
+const SACK_BLOCK: u8 = 8;
+const SACK_BLOCKS: u8 = 4;
+
+impl Found<'_> {
+    #[inline(always)]
+    fn sack(&mut self, length: u8, buffer: &[u8; OPTIONS_ROOM], at: u32) {
+        let blocks = (length - 2) / SACK_BLOCK;
+        if blocks == 0 || blocks > SACK_BLOCKS || length != 2 + blocks * SACK_BLOCK {
+            self.options.marks |= marks::SACK | marks::SACK_MALFORMED;
+            return;
+        }
+        let mut furthest = self.ack;
+        let mut block = 0;
+        while block < SACK_BLOCKS {
+            if block < blocks {
+                let place = at + 2 + u32::from(block * SACK_BLOCK);
+                let (left, right) = (Seq(options::word(buffer, place)), Seq(options::word(buffer, place + 4)));
+                if !right.after(left) {
+                    self.options.marks |= marks::SACK_MALFORMED;
+                }
+                if right.distance(self.ack) > furthest.distance(self.ack) {
+                    furthest = right;
+                }
+            }
+            block += 1;
+        }
+        self.options.sack = furthest;
+        self.options.marks |= marks::SACK;
+    }
+}
+
+impl options::Visit for Found<'_> {
     #[inline(always)]
     fn option(&mut self, kind: u8, length: u8, buffer: &[u8; OPTIONS_ROOM], at: u32) {
-        if kind == OPTION_WINDOW_SCALE && length == 3 {
-            let shift = options::byte(buffer, at + 2);
-            self.0 = if shift > MOST_SCALE { MOST_SCALE } else { shift };
+        match (kind, length) {
+            (kind::WINDOW_SCALE, 3) => {
+                let shift = options::byte(buffer, at + 2);
+                self.scale = if shift > MOST_SCALE { MOST_SCALE } else { shift };
+            }
+            (kind::MSS, 4) => {
+                self.options.mss = u16::from_be_bytes([options::byte(buffer, at + 2), options::byte(buffer, at + 3)]);
+                self.options.marks |= marks::MSS;
+            }
+            (kind::TIMESTAMPS, 10) => {
+                self.options.timestamp = options::word(buffer, at + 2);
+                self.options.marks |= marks::TIMESTAMPS;
+            }
+            (kind::SACK, _) => self.sack(length, buffer, at),
+            (kind::MD5, _) => self.options.marks |= marks::MD5,
+            (kind::AUTHENTICATION, _) => self.options.marks |= marks::AUTHENTICATION,
+            _ => {}
         }
     }
 }
@@ -82,7 +183,13 @@ impl options::Visit for WindowScale {
 /// # Errors
 /// [`Reason::FrameTooShort`], [`Reason::HeadersNotLinear`], [`Reason::InvalidTcpHeaderLength`], [`Reason::BadTcpOptions`].
 #[inline(always)]
-pub fn parse<P: Packet>(packet: &P, at: u32, length: u32, segment: &mut Segment) -> Result<([u8; 2], [u8; 2]), Reason> {
+pub fn parse<P: Packet>(
+    packet: &P,
+    at: u32,
+    length: u32,
+    segment: &mut Segment,
+    options: &mut Options,
+) -> Result<([u8; 2], [u8; 2]), Reason> {
     if length < HEADER {
         return Err(Reason::InvalidTcpHeaderLength);
     }
@@ -99,27 +206,42 @@ pub fn parse<P: Packet>(packet: &P, at: u32, length: u32, segment: &mut Segment)
         flags: h[13],
         scale: NO_SCALE,
     };
-    if header_length > HEADER && !timestamp_only(packet, at, header_length) {
-        segment.scale = check_options(packet, at + HEADER, header_length - HEADER)?;
+    options.reserved = h[12] & 0x0f;
+    if header_length > HEADER && !timestamp_only(packet, at, header_length, options) {
+        check_options(packet, at + HEADER, header_length - HEADER, segment, options)?;
     }
     Ok((load_u16::<0, _>(h).to_ne_bytes(), load_u16::<2, _>(h).to_ne_bytes()))
 }
 
 #[inline(always)]
-fn timestamp_only<P: Packet>(packet: &P, at: u32, header_length: u32) -> bool {
-    header_length == TIMESTAMP_ONLY_HEADER
-        && packet.read::<12>(at + HEADER).is_some_and(|o| load_u32::<0, _>(o) == u32::from_ne_bytes(TIMESTAMP_ONLY))
+fn timestamp_only<P: Packet>(packet: &P, at: u32, header_length: u32, options: &mut Options) -> bool {
+    if header_length != TIMESTAMP_ONLY_HEADER {
+        return false;
+    }
+    match packet.read::<12>(at + HEADER) {
+        Some(list) if load_u32::<0, _>(list) == u32::from_ne_bytes(TIMESTAMP_ONLY) => {
+            options.timestamp = be32::<4, _>(list);
+            options.marks = marks::TIMESTAMPS;
+            true
+        }
+        _ => false,
+    }
 }
 
-/// The window shift among `length` bytes of options at `at`.
+/// Reads `length` bytes of options at `at`.
 #[inline(never)]
-fn check_options<P: Packet>(packet: &P, at: u32, length: u32) -> Result<u8, Reason> {
+fn check_options<P: Packet>(packet: &P, at: u32, length: u32, segment: &mut Segment, options: &mut Options) -> Result<(), Reason> {
     let mut buffer = [0; OPTIONS_ROOM];
     if !packet.copy(at, &mut buffer, length) {
         return Err(missing(packet, at + length));
     }
-    let mut scale = WindowScale(NO_SCALE);
-    if options::walk(&buffer, length, &mut scale) { Ok(scale.0) } else { Err(Reason::BadTcpOptions) }
+    options.marks = marks::LISTED;
+    let mut found = Found { scale: NO_SCALE, ack: segment.ack, options };
+    if !options::walk(&buffer, length, &mut found) {
+        return Err(Reason::BadTcpOptions);
+    }
+    segment.scale = found.scale;
+    Ok(())
 }
 
 /// Flag sets a sender may produce, PSH, ECE and CWR aside (RFC 9293 §3.10.7, RFC 3168, RFC 9768): bit *n* is set when the set with index

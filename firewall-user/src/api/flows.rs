@@ -66,7 +66,6 @@ pub struct PerPeer {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     pub retransmitted: PerPeer,
-    pub reordered: PerPeer,
     /// Holes that opened before this point.
     pub gaps: PerPeer,
     pub duplicate_acks: PerPeer,

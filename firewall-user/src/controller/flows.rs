@@ -109,7 +109,6 @@ fn quality(flow: &Flow) -> Quality {
     let (from, to) = (&flow.initiator, &flow.responder);
     Quality {
         retransmitted: both(from.retransmitted, to.retransmitted),
-        reordered: both(from.reordered, to.reordered),
         gaps: both(from.gaps, to.gaps),
         duplicate_acks: both(from.duplicate_acks, to.duplicate_acks),
         zero_windows: both(from.zero_windows, to.zero_windows),

@@ -1,5 +1,7 @@
 //! The real object in the kernel as a [`Subject`]: its maps filled, its programs run on single packets by `BPF_PROG_TEST_RUN`. Nothing is
 //! attached and nothing is pinned.
+//!
+//! The pipeline on the host judges every packet too: what the kernel makes of one, to the last byte, is what the host makes of it.
 
 use std::{borrow::BorrowMut, hash::Hash};
 
@@ -11,16 +13,27 @@ use aya::{
 use firewall_common::{
     abi::{map, program},
     answer,
-    config::{Config, FULL_SCALE, Interface},
+    config::{Config, FULL_SCALE, Interface, interface_flags},
     counter::Counters,
     env::Arrival,
     flow::{Flow, FlowKey, LAYOUT_VERSION},
     fragment::{Fragment, FragmentKey},
-    normalize::{Profile, profile::MAX_PROFILES},
+    normalize::{
+        Profile,
+        history::History,
+        profile::MAX_PROFILES,
+        retransmission::{Digest, Start},
+    },
     parse::{self, Descriptor},
     reason::Reason,
     rule::{AddressPrefix, Bitmap, MAX_ENTRIES, Rule, ServicePrefix},
-    testing::{builder::hex, play::Subject, tables::Tables},
+    testing::{
+        builder::hex,
+        play::Subject,
+        tables::Tables,
+        verify::checksums,
+        world::{SECRET, World},
+    },
     time::Nanos,
     verdict::Verdict,
 };
@@ -50,10 +63,16 @@ pub struct Kernel {
     established: HashMap<MapData, FlowKey, Flow>,
     embryonic: HashMap<MapData, FlowKey, Flow>,
     fragments: HashMap<MapData, FragmentKey, Fragment>,
+    histories: HashMap<MapData, FlowKey, History>,
+    digests: HashMap<MapData, Start, Digest>,
     counters: PerCpuArray<MapData, Counters>,
     seen: Counters,
     interface: Interface,
     settings: Config,
+    flags: u8,
+    /// The same firewall on the host, and how far its clock is ahead of the kernel's.
+    host: World,
+    ahead: Nanos,
 }
 
 /// What a program's return value means.
@@ -98,7 +117,8 @@ impl Kernel {
             }
             .unwrap_or_else(|error| panic!("program {name}: {error:?}"));
         }
-        let settings = Config { layout: LAYOUT_VERSION, timeout_scale: FULL_SCALE, reject_rate: u32::MAX, ..Config::default() };
+        let settings =
+            Config { layout: LAYOUT_VERSION, timeout_scale: FULL_SCALE, reject_rate: u32::MAX, secret: SECRET, ..Config::default() };
         Self {
             config: typed(&mut ebpf, map::CONFIG),
             interfaces: typed(&mut ebpf, map::INTERFACES),
@@ -110,11 +130,17 @@ impl Kernel {
             established: typed(&mut ebpf, map::ESTABLISHED),
             embryonic: typed(&mut ebpf, map::EMBRYONIC),
             fragments: typed(&mut ebpf, map::FRAGMENTS),
+            histories: typed(&mut ebpf, map::HISTORIES),
+            digests: typed(&mut ebpf, map::SEGMENTS),
             counters: typed(&mut ebpf, map::COUNTERS),
             ebpf,
             seen: Counters::default(),
             interface: Interface::default(),
             settings,
+            flags: 0,
+            host: World::with_room(embryonic as usize, established as usize),
+            // So far that every flow can be made older than the machine.
+            ahead: Nanos(1_000_000_000_000_000),
         }
     }
 
@@ -171,9 +197,24 @@ impl Kernel {
         }
     }
 
+    fn age_in_kernel(&mut self, key: &FlowKey, by: Nanos) {
+        for table in [&mut self.established, &mut self.embryonic] {
+            if let Ok(mut flow) = table.get(key, 0) {
+                older(&mut flow, by);
+                table.insert(key, flow, BPF_EXIST).expect("the flow was there");
+            }
+        }
+    }
+
     fn configure(&mut self) {
         self.config.set(0, self.settings, 0).expect("the settings can be written");
     }
+}
+
+/// The kernel's clock.
+pub fn monotonic() -> Nanos {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Nanos(u64::try_from(now.tv_sec).expect("after boot") * 1_000_000_000 + u64::try_from(now.tv_nsec).expect("below a second"))
 }
 
 fn add(sum: &mut Counters, part: &Counters) {
@@ -251,24 +292,31 @@ impl Subject for Kernel {
         refill(&mut self.services, |prefix| prefix.slot == number, &services);
         self.settings.generation = generation;
         self.configure();
+        self.host.load(tables);
     }
 
-    fn judge(&mut self, frame: &[u8], arrival: Arrival) -> Verdict {
-        let interface = Interface { zone: arrival.zone, place: arrival.place, flags: 0, reserved: 0 };
+    fn judge_and_change(&mut self, frame: &[u8], arrival: Arrival) -> (Verdict, Vec<u8>) {
+        let interface = Interface { zone: arrival.zone, place: arrival.place, flags: self.flags, reserved: 0 };
         if interface != self.interface {
             self.interfaces.set(LOOPBACK, interface, 0).expect("the interface can be written");
             self.interface = interface;
         }
         let (fate, out) = self.run(frame, arrival.egress);
         let verdict = self.counted();
+        self.host.set_clock(monotonic().plus(self.ahead));
+        let (on_host, changed) = self.host.judge_and_change(frame, arrival);
+        assert_eq!(verdict, on_host, "the kernel and the host over {} by {arrival:?}", hex(frame));
         let (expected, bytes) = match verdict {
-            Verdict::Learn | Verdict::NoLearn => (Fate::Passed, frame.to_vec()),
+            Verdict::Learn | Verdict::NoLearn => (Fate::Passed, changed),
             Verdict::Drop(_) => (Fate::Dropped, frame.to_vec()),
             Verdict::Answer => answered(frame),
         };
         assert_eq!(fate, expected, "what the program returned for {}, which it counted as {verdict:?}", hex(frame));
         assert_eq!(hex(&out), hex(&bytes), "the bytes of {}, which was counted as {verdict:?}", hex(frame));
-        verdict
+        if matches!(expected, Fate::Passed) && out != frame {
+            assert_eq!(checksums(&out), checksums(frame), "the checksums of {} before and of {} after", hex(frame), hex(&out));
+        }
+        (verdict, out)
     }
 
     fn flow(&mut self, key: &FlowKey) -> Option<(Flow, bool)> {
@@ -278,23 +326,33 @@ impl Subject for Kernel {
 
     fn advance(&mut self, by: Nanos) {
         for (key, _, _) in self.flows() {
-            self.age(&key, by);
+            self.age_in_kernel(&key, by);
         }
         for (key, mut fragment) in entries(&self.fragments) {
             fragment.since = fragment.since.saturating_sub(by.0);
             self.fragments.insert(key, fragment, BPF_EXIST).expect("the fragment was there");
         }
+        self.ahead = self.ahead.plus(by);
     }
 
     fn clear(&mut self) {
         empty(&mut self.established);
         empty(&mut self.embryonic);
         empty(&mut self.fragments);
+        empty(&mut self.histories);
+        empty(&mut self.digests);
+        self.host.clear();
     }
 
     fn set_flags(&mut self, flags: u32) {
         self.settings.flags = flags;
         self.configure();
+        self.host.set_flags(flags);
+    }
+
+    fn set_software(&mut self, software: bool) {
+        self.flags = if software { interface_flags::UNFINISHED_CHECKSUMS } else { 0 };
+        self.host.set_software(software);
     }
 
     fn flows(&mut self) -> Vec<(FlowKey, Flow, bool)> {
@@ -303,12 +361,8 @@ impl Subject for Kernel {
     }
 
     fn age(&mut self, key: &FlowKey, by: Nanos) {
-        for table in [&mut self.established, &mut self.embryonic] {
-            if let Ok(mut flow) = table.get(key, 0) {
-                older(&mut flow, by);
-                table.insert(key, flow, BPF_EXIST).expect("the flow was there");
-            }
-        }
+        self.age_in_kernel(key, by);
+        World::age(&self.host, key, by);
     }
 
     fn counters(&mut self) -> Counters {

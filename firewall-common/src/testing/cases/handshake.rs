@@ -115,6 +115,24 @@ pub(super) const ROWS: &[Row] = &[
         S:SA 0/102     -> drop:tcp-ack-syn-diff syn-sent | pass
     ",
             ),
+            case(
+                "hs-syn-data/profiles",
+                "
+        policy profile default
+        C:S 0 +100     -> pass syn-sent
+        S:SA 0/1 +50   -> pass syn-received
+        policy profile asa
+        forget
+        C:S 0 +100     -> pass syn-sent
+        S:SA 0/1 +50   -> drop:tcp-synack-data syn-sent
+        S:SA 0/1       -> pass syn-received
+        policy profile syn-data
+        forget
+        C:S 0 +1       -> drop:tcp-syn-data none
+        C:S 0          -> pass syn-sent
+        S:SA 0/1 +50   -> pass syn-received
+    ",
+            ),
         ],
     ),
     row(

@@ -1,8 +1,6 @@
 //! Headers of TCP and UDP.
 
-use super::{Row, case, case_v4, case_v6, partly, row};
-
-const NORMALIZER: &str = "clearing or replacing it is the normalizer's work, which comes later";
+use super::{Row, case, case_v4, case_v6, row};
 
 pub(super) const ROWS: &[Row] = &[
     row(
@@ -89,8 +87,43 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
     ),
-    partly("bad-csum-control", &[], "TCP checksums are verified by the normalizer, which comes later"),
-    partly(
+    row(
+        "bad-csum-control",
+        &[case(
+            "bad-csum-control",
+            "
+        policy profile default
+        C:S 0 tcpsum=bad        -> drop:tcp-bad-cksum none
+        HS
+        # Exact, and still not believed: its receiver would not either.
+        S:R 1                   -> pass closed
+        forget
+        HS
+        C:R 1 tcpsum=bad        -> drop:tcp-bad-cksum established
+        C:FA 1/1 tcpsum=bad     -> drop:tcp-bad-cksum established
+        C:S 4000 tcpsum=bad     -> drop:tcp-bad-cksum established
+        C:R 1 tcpsum=unfinished -> drop:tcp-bad-cksum established
+        # Data is left to its receiver.
+        C:A 1/1 +100 tcpsum=bad -> pass established
+        C:FA 101/1 +1400        -> pass fin-wait
+        policy profile checksum-all
+        forget
+        HS
+        C:A 1/1 +101 tcpsum=bad -> drop:tcp-bad-cksum established
+        C:A 1/1 +101            -> pass established
+        C:A 102/1 +1460         -> pass established
+        C:A 1562/1 +511         -> pass established
+        C:A 2073/1 +40000 tcpsum=bad -> drop:tcp-bad-cksum established
+        policy profile default bypass
+        C:R 1 tcpsum=bad        -> drop:tcp-bad-cksum
+        policy profile off
+        forget
+        HS
+        C:R 1 tcpsum=bad        -> pass closed
+    ",
+        )],
+    ),
+    row(
         "syn-only-opts",
         &[case(
             "syn-only-opts",
@@ -107,11 +140,12 @@ pub(super) const ROWS: &[Row] = &[
         C:A 11/1 opt=01010101010101010101010101010101010101010101010101010101010101010101010101010101 -> pass established | pass
         C:A 11/1 opt=00ff0102                  -> pass established | pass
         C:A 11/1 opt=1e0400001e040000          -> pass established | pass
+        policy profile options
+        C:A 11/1 opt=020405b403030e04020101    -> pass established => C:A 11/1 opt=0101010101010101010101
     ",
         )],
-        NORMALIZER,
     ),
-    partly(
+    row(
         "mss-tiny",
         &[case(
             "mss-tiny",
@@ -123,11 +157,32 @@ pub(super) const ROWS: &[Row] = &[
         C:S 0            -> pass syn-sent | pass
         forget
         C:S 0 mss=65535  -> pass syn-sent | pass
+        policy profile mss
+        forget
+        C:S 0 mss=1      -> drop:tcp-mss-too-small none
+        C:S 0 mss=8      -> drop:tcp-mss-too-small none
+        C:S 0 mss=47     -> drop:tcp-mss-too-small none
+        C:S 0 mss=48     -> pass syn-sent
+        forget
+        C:S 0 mss=535    -> pass syn-sent
+        S:SA 0/1 mss=8   -> drop:tcp-mss-too-small syn-sent
+        S:SA 0/1 mss=1460 ws=3 -> pass syn-received => S:SA 0/1 mss=1400 ws=3
+        # A mere mention in a data segment is none.
+        C:A 1/1 mss=8    -> pass established
+        forget
+        C:S 0            -> pass syn-sent
+        forget
+        C:S 0 mss=1400   -> pass syn-sent
+        forget
+        C:S 0 mss=65535  -> pass syn-sent => C:S 0 mss=1400
+        policy profile mss bypass
+        forget
+        C:S 0 mss=1      -> drop:tcp-mss-too-small none
+        C:S 0 ws=9 mss=9000 -> pass bypass => C:S 0 ws=9 mss=1400
     ",
         )],
-        "an MSS of 1 or 8 passes until the normalizer clamps it",
     ),
-    partly(
+    row(
         "urg",
         &[case(
             "urg",
@@ -136,9 +191,15 @@ pub(super) const ROWS: &[Row] = &[
         C:AU 1/1 +10 urg=0     -> pass established | pass
         C:AU 11/1 +10 urg=5000 -> pass established | pass
         C:A 21/1 +10 urg=5     -> pass established | pass
+        policy profile urgent
+        C:AU 31/1 +10 urg=0    -> pass established => C:A 31/1 +10
+        C:AU 41/1 +10 urg=5000 -> pass established => C:A 41/1 +10
+        C:PA 51/1 +10 urg=5    -> pass established => C:PA 51/1 +10
+        C:A 61/1 +10           -> pass established
+        policy profile urgent bypass
+        C:AU 71/1 +10 urg=7    -> pass bypass => C:A 71/1 +10
     ",
         )],
-        NORMALIZER,
     ),
     row(
         "own/udp-length",

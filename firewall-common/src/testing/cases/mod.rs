@@ -8,6 +8,7 @@ mod close;
 mod handshake;
 mod header;
 mod ip;
+mod normalize;
 mod other;
 mod policy;
 mod reset;
@@ -58,9 +59,20 @@ const fn partly(id: &'static str, cases: &'static [Case], later: &'static str) -
 
 /// Every row.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    [handshake::ROWS, window::ROWS, reset::ROWS, close::ROWS, header::ROWS, ip::ROWS, other::ROWS, policy::ROWS, bypass::ROWS]
-        .into_iter()
-        .flatten()
+    [
+        handshake::ROWS,
+        window::ROWS,
+        reset::ROWS,
+        close::ROWS,
+        header::ROWS,
+        ip::ROWS,
+        normalize::ROWS,
+        other::ROWS,
+        policy::ROWS,
+        bypass::ROWS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The rows that must be there, each once.

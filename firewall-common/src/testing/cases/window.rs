@@ -1,6 +1,6 @@
 //! Sequence numbers and windows.
 
-use super::{Row, case, partly, row};
+use super::{Row, case, row};
 
 pub(super) const ROWS: &[Row] = &[
     row(
@@ -130,17 +130,38 @@ pub(super) const ROWS: &[Row] = &[
     ",
         )],
     ),
-    partly(
+    row(
         "win-sack-bogus",
-        &[case(
-            "win-sack-bogus/duplicate-sack",
-            "
+        &[
+            case(
+                "win-sack-bogus/duplicate-sack",
+                "
         HS
         C:A 1/1 +1000  -> pass | pass
         S:A 1/1001 opt=01010522000000010000000a0000001400000028000000320000003c0000004600000050 -> pass established | pass
     ",
-        )],
-        "SACK edges are neither judged nor stripped: the normalizer's options come later",
+            ),
+            case(
+                "win-sack-bogus",
+                "
+        policy profile default
+        HS
+        C:A 1/1 +1000        -> pass established
+        C:A 2001/1 +1000     -> pass established
+        S:A 1/1001 sack=2001:3001 -> pass established
+        S:A 1/1001 sack=2001:3002 -> drop:tcp-bad-sack established
+        S:A 1/1001 sack=2001:2101,4000:5000 -> drop:tcp-bad-sack established
+        S:A 1/1001 sack=2101:2001 -> drop:tcp-bad-sack established
+        S:A 1/1001 sack=2001:2001 -> drop:tcp-bad-sack established
+        # What came twice: below the acknowledgement, first of four blocks.
+        S:A 1/1001 sack=1:500,2001:2101,2201:2301,2401:3001 -> pass established
+        S:A 1/1001 opt=05020000 -> drop:tcp-bad-sack established
+        S:A 1/1001 opt=0509000000000000000000 -> drop:tcp-bad-sack established
+        policy profile off
+        S:A 1/1001 sack=2001:3002 -> pass established
+    ",
+            ),
+        ],
     ),
     row(
         "own/old-acknowledgement",

@@ -1,0 +1,139 @@
+//! What the normalizer remembers of an established flow beyond its record: timestamps (PAWS, RFC 7323 §5) and hop limits. Only flows whose
+//! profile asks for it have such a history; it goes with its flow.
+//!
+//! There is no lock: each field is one aligned word, and the directions have their own. Two CPUs with packets of one direction at once may
+//! both store: then the later store stays, which is the value of a packet that did pass.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{
+    env::Env,
+    flow::features,
+    normalize::{WITH_MEMORY, changes, checks},
+    reason::Reason,
+    seq::Seq,
+    time::Nanos,
+    visit::Visit,
+    wire::tcp::{flags, marks},
+};
+
+/// A timestamp older than this says nothing (RFC 7323 §5.5): the clock behind it may have gone half round.
+const VOID_AFTER: Nanos = Nanos(24 * 86_400 * 1_000_000_000);
+
+/// One flow's history.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct History {
+    /// When it began: tells this flow from an earlier one with the same key.
+    pub begun: u64,
+    /// What the key's low endpoint has sent, and the high one.
+    pub low: Side,
+    pub high: Side,
+}
+
+/// One direction of a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Side {
+    /// When `recent` was taken; 0 for never.
+    pub recent_at: u64,
+    /// TS.Recent of the receiver (RFC 7323 §4.3).
+    pub recent: u32,
+    /// Lowest hop limit seen; 0 for none.
+    pub hop_limit: u8,
+    pub reserved: [u8; 3],
+}
+
+impl Side {
+    /// True when a timestamp is older than the last one that counts.
+    #[inline(always)]
+    const fn is_past(&self, timestamp: u32, now: Nanos) -> bool {
+        self.is_valid(now) && Seq(timestamp).before(Seq(self.recent))
+    }
+
+    #[inline(always)]
+    const fn is_valid(&self, now: Nanos) -> bool {
+        self.recent_at != 0 && now.since(Nanos(self.recent_at)).0 <= VOID_AFTER.0
+    }
+}
+
+impl History {
+    #[inline(always)]
+    fn side(&mut self, low: bool) -> &mut Side {
+        if low { &mut self.low } else { &mut self.high }
+    }
+}
+
+/// True for a segment whose timestamp counts: both SYNs offered them, and a reset's is never judged (RFC 7323 §5.2).
+#[inline(always)]
+const fn is_timed(visit: &Visit) -> bool {
+    const BOTH: u8 = features::TIMESTAMPS_INITIATOR | features::TIMESTAMPS_RESPONDER;
+    visit.edits.wants(checks::TIMESTAMPS)
+        && visit.edits.features & BOTH == BOTH
+        && visit.descriptor.options.has(marks::TIMESTAMPS)
+        && !visit.descriptor.segment.has(flags::RST)
+}
+
+/// Judges a segment by its flow's history, which begins here if it has not.
+///
+/// # Errors
+/// [`Reason::TcpPawsFail`], [`Reason::HistoryInsertFailed`].
+#[inline(always)]
+pub fn check<E: Env>(env: &E, visit: &mut Visit) -> Result<(), Reason> {
+    if !visit.edits.wants(WITH_MEMORY) {
+        return Ok(());
+    }
+    let (low, now) = (visit.descriptor.source_is_low, visit.now);
+    let (timed, timestamp) = (is_timed(visit), visit.descriptor.options.timestamp);
+    let found = env.with_history(&visit.descriptor.key, |history| {
+        let side = history.side(low);
+        (timed && side.is_past(timestamp, now), side.hop_limit)
+    });
+    let Some((past, lowest)) = found else {
+        return env.insert_history(&visit.descriptor.key, &History { begun: now.0, ..History::default() });
+    };
+    if past {
+        return Err(Reason::TcpPawsFail);
+    }
+    if visit.edits.wants(checks::TTL_EVASION) && lowest != 0 && visit.descriptor.hop_limit > lowest {
+        visit.edits.hop_limit = lowest;
+        visit.edits.changes |= changes::HOP_LIMIT;
+    }
+    Ok(())
+}
+
+/// Takes a segment that has passed into its flow's history.
+#[inline(always)]
+pub fn remember<E: Env>(env: &E, visit: &Visit, last_ack: u32) {
+    let (descriptor, now) = (&visit.descriptor, visit.now);
+    let timed = is_timed(visit) && !descriptor.segment.seq.after(Seq(last_ack));
+    let _ = env.with_history(&descriptor.key, |history| {
+        let side = history.side(descriptor.source_is_low);
+        if side.hop_limit == 0 || descriptor.hop_limit < side.hop_limit {
+            side.hop_limit = descriptor.hop_limit;
+        }
+        if timed && !side.is_past(descriptor.options.timestamp, now) {
+            side.recent = descriptor.options.timestamp;
+            side.recent_at = now.0;
+        }
+    });
+}
+
+const _: () = assert!(size_of::<History>() == 40);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timestamp_wraps_and_grows_void() {
+        let day = 86_400 * 1_000_000_000;
+        let side = Side { recent_at: day, recent: 5, ..Side::default() };
+        let now = Nanos(2 * day);
+        assert!(side.is_past(4, now) && side.is_past(u32::MAX, now));
+        assert!(!side.is_past(5, now) && !side.is_past(6, now) && !side.is_past(5 + 0x7fff_ffff, now));
+        assert!(side.is_past(4, Nanos(25 * day)));
+        assert!(!side.is_past(4, Nanos(25 * day + 1)));
+        assert!(!Side::default().is_past(u32::MAX, now));
+    }
+}
