@@ -9,7 +9,7 @@ use crate::{
     reason::Reason,
     rule::Timeouts,
     time::Nanos,
-    track::{handshake, timeout},
+    track::{handshake, ipsec, timeout},
     verdict::Verdict,
     visit::Visit,
     wire::tcp::flags,
@@ -60,6 +60,9 @@ fn first_packet(flow: &mut Flow, visit: &Visit, now: Nanos, place: &Admission<'_
     };
     if matches!(descriptor.kind, Kind::Tcp) && descriptor.segment.has(flags::SYN) {
         handshake::learn_syn(&mut flow.initiator, &descriptor.segment);
+    }
+    if let Some(security) = descriptor.security() {
+        ipsec::learn(&mut flow.initiator, security);
     }
     flow.initiator.packets = 1;
     flow.initiator.bytes = u64::from(descriptor.ip_length);

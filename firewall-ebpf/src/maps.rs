@@ -13,6 +13,7 @@ use firewall_common::{
     fragment::{Fragment, FragmentKey},
     normalize::{Profile, profile::MAX_PROFILES},
     rule::{self, AddressPrefix, Bitmap, Rule, ServicePrefix},
+    visit::Visit,
 };
 
 /// [`Flow`] as the kernel must see it: a lock first, which only the lock helpers touch.
@@ -108,3 +109,7 @@ pub static ANSWERS: PerCpuArray<Answers> = PerCpuArray::with_max_entries(1, 0);
 /// Where this CPU puts a new flow's record together: it is too large for the stack.
 #[map]
 pub static SCRATCH: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where this CPU keeps the visit of a packet that an ICMP error quotes: two visits are too large for the stack.
+#[map]
+pub static QUOTED: PerCpuArray<Visit> = PerCpuArray::with_max_entries(1, 0);

@@ -16,7 +16,9 @@ use firewall_common::{
     parse::{self, Descriptor},
     pipeline::{self, Step},
     reason::Reason,
+    relate,
     visit::Visit,
+    wire::quote,
 };
 
 use crate::{
@@ -63,11 +65,30 @@ pub extern "C" fn parse_skb(context: *mut __sk_buff, descriptor: *mut Descriptor
     status(parse::parse(&SkbFrame::new(&TcContext::new(context)), true, descriptor))
 }
 
+/// Reads the packet that an ICMP error quotes, for the XDP program.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn quote_xdp(context: *mut xdp_md, descriptor: *mut Descriptor) -> u32 {
+    // SAFETY: the caller's descriptor or null.
+    let Some(descriptor) = (unsafe { descriptor.as_mut() }) else { return Reason::FrameTooShort as u32 };
+    status(quote::read(&XdpFrame::new(&XdpContext::new(context)), descriptor))
+}
+
+/// The same for the TC program.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn quote_skb(context: *mut __sk_buff, descriptor: *mut Descriptor) -> u32 {
+    // SAFETY: the caller's descriptor or null.
+    let Some(descriptor) = (unsafe { descriptor.as_mut() }) else { return Reason::FrameTooShort as u32 };
+    status(quote::read(&SkbFrame::described(&TcContext::new(context)), descriptor))
+}
+
 /// The type of context a world is made for decides which of the functions below it calls.
 pub trait Stages: EbpfContext {
     fn confirmed(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn unconfirmed(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn revalidate(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
+    fn related(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn first(&self, visit: &mut Visit, outcome: &mut Outcome);
 }
 
@@ -95,12 +116,13 @@ fn first<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut V
     Step::Done
 }
 
-/// The four stages that need state, for one type of context.
+/// The five stages that need state, for one type of context.
 macro_rules! stages {
-    ($context:ty, $raw:ty, $interface:ident, $frame:ident, $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $first:ident) => {
+    ($context:ty, $raw:ty, $interface:ident, $frame:ident, $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $related:ident, $first:ident) => {
         stage!($confirmed, $context, $raw, $interface, $frame, pipeline::confirmed);
         stage!($unconfirmed, $context, $raw, $interface, $frame, pipeline::unconfirmed);
         stage!($revalidate, $context, $raw, $interface, $frame, pipeline::revalidate);
+        stage!($related, $context, $raw, $interface, $frame, relate::related);
         stage!($first, $context, $raw, $interface, $frame, first);
 
         impl Stages for $context {
@@ -120,6 +142,11 @@ macro_rules! stages {
             }
 
             #[inline(always)]
+            fn related(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+                Step::from_number($related(self.as_ptr().cast(), visit, outcome))
+            }
+
+            #[inline(always)]
             fn first(&self, visit: &mut Visit, outcome: &mut Outcome) {
                 let _ = $first(self.as_ptr().cast(), visit, outcome);
             }
@@ -127,5 +154,5 @@ macro_rules! stages {
     };
 }
 
-stages!(XdpContext, xdp_md, ingress_ifindex, XdpFrame, confirmed_xdp, unconfirmed_xdp, revalidate_xdp, first_xdp);
-stages!(TcContext, __sk_buff, ifindex, SkbFrame, confirmed_skb, unconfirmed_skb, revalidate_skb, first_skb);
+stages!(XdpContext, xdp_md, ingress_ifindex, XdpFrame, confirmed_xdp, unconfirmed_xdp, revalidate_xdp, related_xdp, first_xdp);
+stages!(TcContext, __sk_buff, ifindex, SkbFrame, confirmed_skb, unconfirmed_skb, revalidate_skb, related_skb, first_skb);

@@ -69,7 +69,8 @@ pub fn fit(sender: &Peer, receiver: &Peer, segment: &Segment, inspection: Inspec
 /// The highest number `receiver` can have sent. After bypass the first segment seen may be an old one sent again, while what followed it
 /// arrived long ago: then only the edge that was granted is certain.
 #[inline(always)]
-const fn most_sent(sender: &Peer, receiver: &Peer) -> Seq {
+#[must_use]
+pub const fn most_sent(sender: &Peer, receiver: &Peer) -> Seq {
     if receiver.has(peer_flags::MIDSTREAM) { receiver.end().max(sender.edge()) } else { receiver.end() }
 }
 

@@ -7,7 +7,10 @@ mod bypass;
 mod close;
 mod handshake;
 mod header;
+mod icmp;
 mod ip;
+mod ipsec;
+mod neighbour;
 mod other;
 mod policy;
 mod reset;
@@ -58,9 +61,22 @@ const fn partly(id: &'static str, cases: &'static [Case], later: &'static str) -
 
 /// Every row.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    [handshake::ROWS, window::ROWS, reset::ROWS, close::ROWS, header::ROWS, ip::ROWS, other::ROWS, policy::ROWS, bypass::ROWS]
-        .into_iter()
-        .flatten()
+    [
+        handshake::ROWS,
+        window::ROWS,
+        reset::ROWS,
+        close::ROWS,
+        header::ROWS,
+        ip::ROWS,
+        other::ROWS,
+        policy::ROWS,
+        bypass::ROWS,
+        icmp::ROWS,
+        neighbour::ROWS,
+        ipsec::ROWS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The rows that must be there, each once.
