@@ -28,6 +28,10 @@ pub fn read<P: Packet>(packet: &P, descriptor: &mut Descriptor) -> Result<(), Re
     descriptor.at += icmp::HEADER;
     descriptor.ip_at = descriptor.at;
     let source = if descriptor.v4 { header_v4(packet, descriptor)? } else { header_v6(packet, descriptor)? };
+    // What lies behind the error in its frame is no part of it.
+    if descriptor.at > end {
+        return Err(Reason::IcmpErrorBadQuote);
+    }
     if source != receiver {
         return Err(Reason::IcmpErrorOtherFlow);
     }
