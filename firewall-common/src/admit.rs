@@ -10,7 +10,7 @@ use crate::{
     reason::Reason,
     rule::Timeouts,
     time::Nanos,
-    track::{handshake, timeout},
+    track::{handshake, ipsec, timeout},
     verdict::Verdict,
     visit::Visit,
     wire::tcp::flags,
@@ -66,6 +66,9 @@ fn first_packet(flow: &mut Flow, visit: &Visit, now: Nanos, place: &Admission<'_
         record::learn_syn(flow, Sender::Initiator, descriptor);
     }
     flow.features |= place.features;
+    if let Some(security) = descriptor.security() {
+        ipsec::learn(&mut flow.initiator, security);
+    }
     flow.initiator.packets = 1;
     flow.initiator.bytes = u64::from(descriptor.ip_length);
     flow.generation = visit.settings.generation;

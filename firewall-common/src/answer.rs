@@ -33,7 +33,7 @@ pub fn answerable(descriptor: &Descriptor) -> bool {
     let by_kind = match descriptor.kind {
         Kind::Tcp => !descriptor.segment.has(flags::RST),
         Kind::Udp | Kind::EchoRequest | Kind::Other => true,
-        Kind::Icmp | Kind::EchoReply | Kind::Link | Kind::LinkScope | Kind::LaterFragment => false,
+        Kind::Icmp | Kind::IcmpError | Kind::EchoReply | Kind::Link | Kind::LinkScope | Kind::LaterFragment => false,
     };
     by_kind && !descriptor.piece.is_fragment() && !is_group(descriptor)
 }
@@ -54,7 +54,7 @@ pub fn write<P: Packet>(packet: &P, descriptor: &Descriptor, out: &mut [u8; ROOM
             prohibited_v6(descriptor, packet.read(descriptor.ip_at)?, out);
             Some((ipv6::HEADER as usize + ICMP_HEADER + QUOTE_V6) as u32)
         }
-        Kind::Icmp | Kind::EchoReply | Kind::Link | Kind::LinkScope | Kind::LaterFragment => None,
+        Kind::Icmp | Kind::IcmpError | Kind::EchoReply | Kind::Link | Kind::LinkScope | Kind::LaterFragment => None,
     }
 }
 

@@ -92,7 +92,7 @@ fn reversed_service(descriptor: &Descriptor) -> [u8; 2] {
     match (descriptor.kind, descriptor.key.protocol) {
         (Kind::EchoReply | Kind::EchoRequest, protocol::ICMP) => [icmp::v4::ECHO_REQUEST, 0],
         (Kind::EchoReply | Kind::EchoRequest, _) => [icmp::v6::ECHO_REQUEST, 0],
-        (Kind::Icmp, _) => descriptor.service,
+        (Kind::Icmp | Kind::IcmpError, _) => descriptor.service,
         _ => descriptor.source_port().to_be_bytes(),
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     parse::Descriptor,
     pipeline::{self, Step},
     reason::Reason,
+    relate,
     rule::{Bitmap, Dimension, Rule},
     time::Nanos,
     visit::Visit,
@@ -144,6 +145,13 @@ pub trait Env {
     fn count_interface(&self, place: u8, add: impl FnOnce(&mut InterfaceCounters));
     fn notice(&self, notice: Notice);
 
+    /// Lends a copy of the visit, for the packet that the visit's packet quotes. The kernel keeps it off the stack, and has none when a map
+    /// is not as it must be.
+    fn aside<R>(&self, visit: &Visit, with: impl FnOnce(&mut Visit) -> R) -> Option<R> {
+        let mut quoted = *visit;
+        Some(with(&mut quoted))
+    }
+
     /// Stage *track* for a flow in the established table: [`pipeline::confirmed`], which see. The kernel side makes of this and of the
     /// methods below functions of their own, which the verifier checks once each and not once for every way that leads to them.
     fn confirmed<P: Packet>(&self, packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step
@@ -195,6 +203,14 @@ pub trait Env {
         Self: Sized,
     {
         pipeline::revalidate(packet, self, visit, outcome)
+    }
+
+    /// Stage *relate*, once the quoted packet has been read: [`relate::related`].
+    fn related<P: Packet>(&self, packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step
+    where
+        Self: Sized,
+    {
+        relate::related(packet, self, visit, outcome)
     }
 
     /// Stages *classify* and *admit*: [`pipeline::first`].

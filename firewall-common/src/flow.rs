@@ -133,7 +133,7 @@ pub enum Sender {
 }
 
 /// What one endpoint of a flow has sent. For TCP all numbers are this endpoint's own: `end`, `isn` count its bytes; `edge`, `ack`
-/// and `max_window` are what it told the other side.
+/// and `max_window` are what it told the other side. For IPsec [`crate::track::ipsec`] says what they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Peer {

@@ -1,7 +1,7 @@
 //! Every decision of Weir's dataplane, without I/O and without maps. The same code runs in the kernel and on the host.
 //!
-//! The packet's path is [`pipeline`]; its stages are the modules [`parse`], [`fragment`], [`sanity`], [`classify`], [`admit`],
-//! [`track`] and [`account`], in this order. Two traits are the seam to the world: [`packet::Packet`] (bytes) and [`env::Env`]
+//! The packet's path is [`pipeline`]; its stages are the modules [`parse`], [`fragment`], [`sanity`], [`relate`], [`classify`],
+//! [`admit`], [`track`] and [`account`], in this order. Two traits are the seam to the world: [`packet::Packet`] (bytes) and [`env::Env`]
 //! (tables, clock, policy, counters). Types shared with userspace are in [`flow`], [`rule`], [`config`], [`counter`] and
 //! [`reason`].
 //!
@@ -20,11 +20,13 @@ pub mod counter;
 pub mod env;
 pub mod flow;
 pub mod fragment;
+pub mod neighbour;
 pub mod normalize;
 pub mod packet;
 pub mod parse;
 pub mod pipeline;
 pub mod reason;
+pub mod relate;
 pub mod rule;
 pub mod sanity;
 pub mod seq;

@@ -4,6 +4,7 @@ use crate::{
     normalize::checksum,
     parse::{self, Descriptor},
     reason::Reason,
+    wire::quote,
 };
 
 /// Room for the variable part of a header, 40 bytes at most, or for a whole TCP header, rounded up to a power of two.
@@ -65,6 +66,17 @@ pub trait Packet {
         Self: Sized,
     {
         parse::parse(self, egress, descriptor)
+    }
+
+    /// Reads the packet that an ICMP error quotes: [`quote::read`], which see. The kernel side makes of it a function of its own too.
+    ///
+    /// # Errors
+    /// The reason to drop the error for.
+    fn quote(&self, descriptor: &mut Descriptor) -> Result<(), Reason>
+    where
+        Self: Sized,
+    {
+        quote::read(self, descriptor)
     }
 
     /// True when the headers may lie beyond the readable part although the frame holds them (a driver's second buffer).

@@ -9,11 +9,16 @@ use crate::{
     wire::{
         be16,
         ethernet::{self, ether_type},
-        icmp, ipv4, ipv6, protocol,
+        gre, icmp,
+        ipsec::{self, Security},
+        ipv4, ipv6, protocol,
         tcp::{self, Options, Segment},
         udp,
     },
 };
+
+/// Bytes of SCTP's common header (RFC 9260 §3.1).
+const SCTP_HEADER: u32 = 12;
 
 /// What kind of packet the stages have to do with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +26,7 @@ use crate::{
 pub enum Kind {
     /// No IP in it: ARP and other link protocols.
     Link,
-    /// Neighbour discovery and multicast listener messages of this link.
+    /// Neighbour discovery and multicast listener messages of this link, yet to be checked ([`crate::neighbour`]).
     LinkScope,
     /// A fragment that is not its datagram's first: it has no ports.
     LaterFragment,
@@ -29,8 +34,10 @@ pub enum Kind {
     Udp,
     EchoRequest,
     EchoReply,
-    /// ICMP other than echo: `kind_code` of the descriptor tells which.
+    /// ICMP other than echo and errors: `service` of the descriptor tells which.
     Icmp,
+    /// An ICMP error, which quotes the packet it is about ([`crate::relate`]).
+    IcmpError,
     /// Known by protocol and addresses alone, or (SCTP, UDP-Lite) by ports too.
     Other,
 }
@@ -75,7 +82,7 @@ pub struct Descriptor {
     /// Bytes from the transport header to the packet's end.
     pub length: u32,
     pub piece: Piece,
-    /// Filled for [`Kind::Tcp`].
+    /// Filled for [`Kind::Tcp`]. Of ESP and AH, also in UDP, `seq` is the SPI and `ack` the sequence number: see [`Self::security`].
     pub segment: Segment,
     /// Likewise.
     pub options: Options,
@@ -130,9 +137,27 @@ impl Descriptor {
         u16::from_be_bytes(if self.source_is_low { self.key.high_port } else { self.key.low_port })
     }
 
+    /// What an IPsec packet says of its security association, of any other packet nothing.
+    #[inline(always)]
+    #[must_use]
+    pub const fn security(&self) -> Option<Security> {
+        // No association has SPI 0, so it may stand for none.
+        if matches!(self.kind, Kind::Tcp) || self.segment.seq.0 == 0 {
+            return None;
+        }
+        Some(Security { spi: self.segment.seq.0, sequence: self.segment.ack })
+    }
+
+    /// Keeps what [`Self::security`] tells.
+    #[inline(always)]
+    pub const fn set_security(&mut self, security: Security) {
+        self.segment.seq = Seq(security.spi);
+        self.segment.ack = security.sequence;
+    }
+
     /// The transport header does not fit the packet: in a first fragment that is an attempt to hide it (RFC 1858).
     #[inline(always)]
-    const fn short(&self, otherwise: Reason) -> Reason {
+    pub(crate) const fn short(&self, otherwise: Reason) -> Reason {
         if self.piece.is_fragment() { Reason::FragmentTiny } else { otherwise }
     }
 }
@@ -241,6 +266,14 @@ fn transport<P: Packet>(packet: &P, descriptor: &mut Descriptor) -> Result<(), R
             descriptor.kind = Kind::Other;
             ports(packet, descriptor)?
         }
+        protocol::ESP | protocol::AH => {
+            descriptor.kind = Kind::Other;
+            return ipsec::parse(packet, descriptor);
+        }
+        protocol::GRE => {
+            descriptor.kind = Kind::Other;
+            return gre::check(packet, descriptor);
+        }
         protocol::ICMP | protocol::ICMPV6 => return icmp(packet, descriptor),
         _ => {
             descriptor.kind = Kind::Other;
@@ -253,9 +286,12 @@ fn transport<P: Packet>(packet: &P, descriptor: &mut Descriptor) -> Result<(), R
     Ok(())
 }
 
-/// Source and destination port of a protocol that begins with them.
+/// Source and destination port of SCTP or UDP-Lite.
 #[inline(always)]
 fn ports<P: Packet>(packet: &P, descriptor: &Descriptor) -> Result<([u8; 2], [u8; 2]), Reason> {
+    if descriptor.key.protocol == protocol::SCTP && descriptor.length < SCTP_HEADER {
+        return Err(descriptor.short(Reason::InvalidSctpHeader));
+    }
     if descriptor.length < 4 {
         return Err(descriptor.short(Reason::FrameTooShort));
     }
@@ -264,7 +300,7 @@ fn ports<P: Packet>(packet: &P, descriptor: &Descriptor) -> Result<([u8; 2], [u8
 }
 
 #[inline(always)]
-fn udp<P: Packet>(packet: &P, descriptor: &Descriptor) -> Result<([u8; 2], [u8; 2]), Reason> {
+fn udp<P: Packet>(packet: &P, descriptor: &mut Descriptor) -> Result<([u8; 2], [u8; 2]), Reason> {
     if descriptor.length < udp::HEADER {
         return Err(descriptor.short(Reason::InvalidUdpLength));
     }
@@ -275,6 +311,7 @@ fn udp<P: Packet>(packet: &P, descriptor: &Descriptor) -> Result<([u8; 2], [u8; 
     if (length != 0 && length < udp::HEADER) || (whole && length > descriptor.length) {
         return Err(Reason::InvalidUdpLength);
     }
+    ipsec::parse_udp(packet, descriptor, be16::<0, _>(h), be16::<2, _>(h));
     Ok((load_u16::<0, _>(h).to_ne_bytes(), load_u16::<2, _>(h).to_ne_bytes()))
 }
 
@@ -286,11 +323,12 @@ fn icmp<P: Packet>(packet: &P, descriptor: &mut Descriptor) -> Result<(), Reason
     let h: &[u8; icmp::HEADER as usize] = packet.read(descriptor.at).ok_or_else(|| missing(packet, descriptor.at + icmp::HEADER))?;
     let (kind, code) = (h[0], h[1]);
     descriptor.service = [kind, code];
-    descriptor.kind = match (descriptor.key.protocol, kind) {
-        (protocol::ICMP, icmp::v4::ECHO_REQUEST) | (protocol::ICMPV6, icmp::v6::ECHO_REQUEST) => Kind::EchoRequest,
-        (protocol::ICMP, icmp::v4::ECHO_REPLY) | (protocol::ICMPV6, icmp::v6::ECHO_REPLY) => Kind::EchoReply,
-        (protocol::ICMPV6, _) if icmp::is_link_scope_v6(kind, code, descriptor.hop_limit) => Kind::LinkScope,
-        _ => Kind::Icmp,
+    let protocol = descriptor.key.protocol;
+    descriptor.kind = match icmp::echo(protocol, kind) {
+        Some(echo) => echo,
+        None if protocol == protocol::ICMPV6 && icmp::is_link_scope_v6(kind) => Kind::LinkScope,
+        None if icmp::is_error(protocol, kind) => Kind::IcmpError,
+        None => Kind::Icmp,
     };
     // Echo is told apart by its identifier. Every other message is a flow of its type and code: an allowed type must open no other.
     let identifier = if matches!(descriptor.kind, Kind::EchoRequest | Kind::EchoReply) { [h[4], h[5]] } else { [kind, code] };

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! parse → fragment → sanity → lookup ─ hit ─→ revalidate → track ─→ account
-//!                                   └ miss → classify → admit ──┘
+//!                         │         └ miss → classify → admit ──┘      ↑
+//!                         └ ICMP error → relate ───────────────────────┘
 //! ```
 //!
 //! Stage *normalize* stands at several places: before and while a flow's record is changed, and at the end, where a packet that passes is
@@ -18,11 +19,12 @@ use crate::{
     config::config_flags,
     env::{Env, InsertError, Notice},
     flow::{Flow, FlowKey, Sender, State, flow_flags, peer_flags},
-    fragment,
+    fragment, neighbour,
     normalize::{self, randomize},
     packet::Packet,
     parse::Kind,
     reason::Reason,
+    relate,
     rule::{Action, Rule, ZONE_SELF, rule_flags},
     sanity,
     time::Nanos,
@@ -65,7 +67,10 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Result<Ou
     fragment::check(&visit.descriptor)?;
     sanity::check(&visit.descriptor)?;
     match visit.descriptor.kind {
-        Kind::LinkScope => return Ok(Outcome::new(Verdict::NoLearn, NO_RULE, Event::None)),
+        Kind::LinkScope => {
+            neighbour::check(packet, &visit.descriptor)?;
+            return Ok(Outcome::new(Verdict::NoLearn, NO_RULE, Event::None));
+        }
         Kind::LaterFragment => {
             let rule = fragment::inherit(env, visit)?;
             return Ok(Outcome::new(Verdict::NoLearn, rule, Event::None));
@@ -73,6 +78,9 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Result<Ou
         _ => {}
     }
     let mut outcome = Outcome::dropped(Reason::NoPolicy);
+    if matches!(visit.descriptor.kind, Kind::IcmpError) && matches!(relate::relate(packet, env, visit, &mut outcome), Step::Done) {
+        return Ok(outcome);
+    }
     let mut step = look_up(packet, env, visit, &mut outcome);
     if matches!(step, Step::Stale) {
         step = env.revalidate(packet, visit, &mut outcome);

@@ -8,6 +8,7 @@ pub enum Stage {
     Parse,
     Fragment,
     Sanity,
+    Relate,
     Lookup,
     Classify,
     Admit,
@@ -76,7 +77,7 @@ reasons! {
     18 LandAttack "land-attack" Sanity "Source and destination address are the same.";
     19 Martian "martian" Sanity "A source or destination address that no packet on a network may carry (RFC 1812 §5.3.7, RFC 6890).";
     20 BadTcpFlags "tcp-bad-flags" Sanity "A set of TCP flags that no sender produces.";
-    21 PortZero "port-zero" Sanity "TCP or UDP port 0 (RFC 6335 §6).";
+    21 PortZero "port-zero" Sanity "TCP, UDP or SCTP port 0 (RFC 6335 §6).";
     22 NoRoute "no-route" Classify "The route lookup found no way to the destination.";
     23 AclDrop "acl-drop" Classify "A rule says drop, or no rule matches: the default is to drop.";
     24 NoPolicy "no-policy" Classify "No policy is in force yet.";
@@ -96,6 +97,14 @@ reasons! {
     39 IcmpUnsolicited "icmp-unsolicited" Admit "An ICMP echo reply that answers no request.";
 
     41 Reject "rejected" Classify "A rule says reject: the packet was refused with an answer to its sender.";
+    42 IcmpErrorOtherFlow "inspect-icmp-error-different-embedded-conn" Relate "An ICMP error that quotes a flow its receiver has no part in, or that comes from the quoted packet's own side (RFC 5927).";
+    43 IcmpErrorOffWindow "icmp-error-off-window" Relate "An ICMP error that quotes a TCP segment its receiver cannot have sent lately (RFC 5927 §4.1).";
+    44 IcmpErrorBadQuote "icmp-error-bad-quote" Relate "An ICMP error that quotes less than eight bytes of transport, or an ICMP error (RFC 792, RFC 1122 §3.2.2, RFC 4443 §2.4).";
+    45 NeighbourInvalid "invalid-neighbour-discovery" Sanity "A neighbour discovery or multicast listener message that every receiver must refuse (RFC 4861 §6.1 and §7.1, RFC 3810 §6.2).";
+    46 IpsecSpiZero "ipsec-spi-zero" Parse "ESP or AH with SPI 0, which is never on a wire (RFC 4303 §2.1, RFC 4302 §2.4).";
+    47 InvalidIpsecHeader "bad-ipsec-header" Parse "The packet ends inside its ESP or AH header, or AH's length is impossible (RFC 4303 §2, RFC 4302 §2.2).";
+    48 InvalidGreHeader "bad-gre-header" Parse "A GRE version, flag or length that no sender uses (RFC 2784 §2, RFC 2890, RFC 2637 §4.1).";
+    49 InvalidSctpHeader "bad-sctp-header" Parse "The packet ends inside SCTP's common header (RFC 9260 §3.1).";
     57 BadTcpChecksum "tcp-bad-cksum" Normalize "The TCP checksum is wrong, or could not be verified (RFC 9293 §3.1).";
     58 TcpReservedSet "tcp-reserved-set" Normalize "Reserved bits are set in the TCP header.";
     59 TcpSynData "tcp-syn-data" Normalize "A SYN with data.";

@@ -17,11 +17,13 @@ pub fn check(descriptor: &Descriptor) -> Result<(), Reason> {
     if source == destination {
         return Err(Reason::LandAttack);
     }
+    let later = matches!(descriptor.kind, Kind::LaterFragment);
     let martian = if descriptor.v4 { martian_v4(descriptor, source, destination) } else { martian_v6(descriptor, source, destination) };
     if martian {
         return Err(Reason::Martian);
     }
-    if matches!(descriptor.kind, Kind::Tcp | Kind::Udp) && (descriptor.key.low_port == [0; 2] || descriptor.key.high_port == [0; 2]) {
+    let has_ports = matches!(descriptor.kind, Kind::Tcp | Kind::Udp) || (descriptor.key.protocol == protocol::SCTP && !later);
+    if has_ports && (descriptor.key.low_port == [0; 2] || descriptor.key.high_port == [0; 2]) {
         return Err(Reason::PortZero);
     }
     Ok(())
@@ -58,11 +60,11 @@ fn is_dhcp_client(descriptor: &Descriptor, source: &Address, destination: &Addre
 }
 
 /// RFC 4291 §2.5 and §2.7: no loopback, no multicast source, no embedded IPv4; the unspecified source only while an address is being
-/// chosen (RFC 4862 §5.4).
+/// chosen (RFC 4862 §5.4), by the few messages that [`crate::neighbour`] lets have it.
 #[inline(always)]
 fn martian_v6(descriptor: &Descriptor, source: &Address, destination: &Address) -> bool {
     let multicast_source = source.halves().0 >> 56 == 0xff;
-    let unspecified_source = source.halves() == (0, 0) && descriptor.key.protocol != protocol::ICMPV6;
+    let unspecified_source = source.halves() == (0, 0) && !matches!(descriptor.kind, Kind::LinkScope);
     multicast_source || unspecified_source || is_loopback_or_mapped(source) || is_loopback_or_mapped(destination)
 }
 

@@ -38,3 +38,6 @@ impl Visit {
         Config::slot(self.settings.generation)
     }
 }
+
+// It is copied word by word.
+const _: () = assert!(size_of::<Visit>().is_multiple_of(size_of::<u64>()));

@@ -3,15 +3,19 @@
 use std::cell::Cell;
 
 use firewall_common::{
+    neighbour,
     packet::{OPTIONS_ROOM, Packet as Bytes},
-    parse::{Descriptor, parse},
+    parse::{Descriptor, Kind, parse},
     reason::Reason,
     seq::Seq,
     testing::{
-        builder::Packet,
+        builder::{Packet, Payload},
         host::{CLIENT, Family, SERVER},
     },
-    wire::tcp::{Segment, flags},
+    wire::{
+        quote,
+        tcp::{Segment, flags},
+    },
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -51,6 +55,31 @@ fn segment() -> Segment {
     Segment { seq: Seq(1), ack: Seq(2), length: 60, window: 100, flags: flags::ACK, scale: 7 }
 }
 
+/// A packet of the server's with what its IP version has for options.
+fn answer_with_options(family: Family) -> Packet {
+    let packet = Packet::tcp(family, (SERVER, 443), (CLIENT, 2000), &segment());
+    match family {
+        Family::V4 => Packet { ip_options: vec![1; 40], ..packet },
+        Family::V6 => Packet { extensions: vec![(0, vec![0; 6]), (60, vec![0; 14])], ..packet },
+    }
+}
+
+/// An error of the client's about a packet of the server's.
+fn error(about: &Packet) -> Vec<u8> {
+    let frame = about.build();
+    let kind = if about.family == Family::V4 { (3, 4) } else { (2, 0) };
+    Packet::error(about.family, CLIENT, SERVER, kind, &frame.bytes[frame.ip_at..frame.transport_at + 20]).build().bytes
+}
+
+/// A neighbour solicitation with two options.
+fn solicitation() -> Vec<u8> {
+    let mut packet = Packet::icmp(Family::V6, CLIENT, SERVER, 135, 0, [0; 4], 40);
+    if let Payload::Icmp { data, .. } = &mut packet.payload {
+        data[16..].copy_from_slice(&[[14, 1, 0, 0, 0, 0, 0, 0], [14, 1, 0, 0, 0, 0, 0, 0], [1, 1, 2, 0, 0, 0, 0, 7]].concat());
+    }
+    Packet { hop_limit: 255, ..packet }.build().bytes
+}
+
 /// One valid frame of each kind.
 fn frames() -> Vec<(&'static str, Vec<u8>)> {
     let mut frames = Vec::new();
@@ -69,8 +98,14 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
             ("echo", Packet::echo(family, CLIENT, SERVER, false, 9).build().bytes),
             ("sctp", Packet::other(family, CLIENT, SERVER, 132, vec![1; 60]).build().bytes),
             ("esp", Packet::other(family, CLIENT, SERVER, 50, vec![1; 60]).build().bytes),
+            ("ah", Packet::ah(family, CLIENT, SERVER, 4096, 1, 60).build().bytes),
+            ("gre", Packet::other(family, CLIENT, SERVER, 47, [&[0xb0, 0, 8, 0][..], &[1; 56]].concat()).build().bytes),
+            ("esp in udp", Packet::udp(family, (CLIENT, 4500), (SERVER, 4500), 60).build().bytes),
+            ("icmp error", error(&Packet::tcp(family, server, client, &segment()))),
+            ("icmp error about extension headers", error(&answer_with_options(family))),
         ]);
     }
+    frames.push(("neighbour solicitation", solicitation()));
     frames
 }
 
@@ -134,6 +169,13 @@ proptest! {
         let watched = Watched { frame: &frame, reach: Cell::new(0) };
         let mut descriptor = Descriptor::EMPTY;
         let parsed = parse(&watched, egress, &mut descriptor);
+        if parsed.is_ok() && descriptor.kind == Kind::LinkScope {
+            let _ = neighbour::check(&watched, &descriptor);
+        }
+        let mut quoted = descriptor;
+        if parsed.is_ok() && descriptor.kind == Kind::IcmpError && quote::read(&watched, &mut quoted).is_ok() {
+            prop_assert!(quoted.at <= descriptor.at + descriptor.length);
+        }
         prop_assert!(watched.reach.get() <= frame.len());
         if parsed.is_ok() && descriptor.ip_length != 0 {
             // What the descriptor says lies in the frame.

@@ -145,6 +145,11 @@ impl Packet for XdpFrame {
     }
 
     #[inline(always)]
+    fn quote(&self, descriptor: &mut Descriptor) -> Result<(), Reason> {
+        stages::result(stages::quote_xdp(self.context, descriptor))
+    }
+
+    #[inline(always)]
     fn headers_cut(&self, end: u32) -> bool {
         end > self.first() && end <= self.length()
     }
@@ -241,6 +246,11 @@ impl Packet for SkbFrame {
     #[inline(always)]
     fn describe(&self, _egress: bool, descriptor: &mut Descriptor) -> Result<(), Reason> {
         stages::result(stages::parse_skb(self.context, descriptor))
+    }
+
+    #[inline(always)]
+    fn quote(&self, descriptor: &mut Descriptor) -> Result<(), Reason> {
+        stages::result(stages::quote_skb(self.context, descriptor))
     }
 
     #[inline(always)]

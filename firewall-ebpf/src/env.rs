@@ -383,6 +383,21 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
+    fn aside<R>(&self, visit: &Visit, with: impl FnOnce(&mut Visit) -> R) -> Option<R> {
+        let quoted = maps::QUOTED.get_ptr_mut(0)?;
+        // Word by word: the compiler would make one call of it, to a loop over bytes.
+        let mut word = 0;
+        while word < size_of::<Visit>() / size_of::<u64>() {
+            // SAFETY: both are as many words long; the element is this CPU's own, and a program is not interrupted by another run of itself
+            // on its CPU.
+            unsafe { ptr::write_volatile(quoted.cast::<u64>().add(word), ptr::from_ref(visit).cast::<u64>().add(word).read_volatile()) };
+            word += 1;
+        }
+        // SAFETY: as above; the element now is a copy of a visit.
+        Some(with(unsafe { &mut *quoted }))
+    }
+
+    #[inline(always)]
     fn confirmed<P: Packet>(&self, _packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step {
         self.context.confirmed(visit, outcome)
     }
@@ -395,6 +410,11 @@ impl<C: Stages> Env for Kernel<'_, C> {
     #[inline(always)]
     fn revalidate<P: Packet>(&self, _packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step {
         self.context.revalidate(visit, outcome)
+    }
+
+    #[inline(always)]
+    fn related<P: Packet>(&self, _packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+        self.context.related(visit, outcome)
     }
 
     #[inline(always)]

@@ -18,6 +18,7 @@ use firewall_common::{
         retransmission::{Digest, MAX_SEGMENTS, Start},
     },
     rule::{self, AddressPrefix, Bitmap, Rule, ServicePrefix},
+    visit::Visit,
 };
 
 /// [`Flow`] as the kernel must see it: a lock first, which only the lock helpers touch.
@@ -130,3 +131,7 @@ pub static ANSWERS: PerCpuArray<Answers> = PerCpuArray::with_max_entries(1, 0);
 /// Where this CPU puts a new flow's record together: it is too large for the stack.
 #[map]
 pub static SCRATCH: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where this CPU keeps the visit of a packet that an ICMP error quotes: two visits are too large for the stack.
+#[map]
+pub static QUOTED: PerCpuArray<Visit> = PerCpuArray::with_max_entries(1, 0);

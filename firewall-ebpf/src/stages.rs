@@ -17,7 +17,9 @@ use firewall_common::{
     parse::{self, Descriptor},
     pipeline::{self, Step},
     reason::Reason,
+    relate,
     visit::Visit,
+    wire::quote,
 };
 
 use crate::{
@@ -64,11 +66,30 @@ pub extern "C" fn parse_skb(context: *mut __sk_buff, descriptor: *mut Descriptor
     status(parse::parse(&SkbFrame::new(&TcContext::new(context)), true, descriptor))
 }
 
+/// Reads the packet that an ICMP error quotes, for the XDP program.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn quote_xdp(context: *mut xdp_md, descriptor: *mut Descriptor) -> u32 {
+    // SAFETY: the caller's descriptor or null.
+    let Some(descriptor) = (unsafe { descriptor.as_mut() }) else { return Reason::FrameTooShort as u32 };
+    status(quote::read(&XdpFrame::new(&XdpContext::new(context)), descriptor))
+}
+
+/// The same for the TC program.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn quote_skb(context: *mut __sk_buff, descriptor: *mut Descriptor) -> u32 {
+    // SAFETY: the caller's descriptor or null.
+    let Some(descriptor) = (unsafe { descriptor.as_mut() }) else { return Reason::FrameTooShort as u32 };
+    status(quote::read(&SkbFrame::described(&TcContext::new(context)), descriptor))
+}
+
 /// The type of context a world is made for decides which of the functions below it calls.
 pub trait Stages: EbpfContext {
     fn confirmed(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn unconfirmed(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn revalidate(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
+    fn related(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn first(&self, visit: &mut Visit, outcome: &mut Outcome);
     fn check(&self, visit: &mut Visit) -> Result<(), Reason>;
     fn remember(&self, visit: &Visit, last_ack: u32);
@@ -134,11 +155,12 @@ fn first<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut V
 
 /// The stages that need state, for one type of context.
 macro_rules! stages {
-    ($context:ty, $raw:ty, $interface:ident, $frame:ident, $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $first:ident,
-     $check:ident, $remember:ident, $rewrite:ident) => {
+    ($context:ty, $raw:ty, $interface:ident, $frame:ident, $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $related:ident,
+     $first:ident, $check:ident, $remember:ident, $rewrite:ident) => {
         stage!($confirmed, $context, $raw, $interface, $frame, pipeline::confirmed);
         stage!($unconfirmed, $context, $raw, $interface, $frame, pipeline::unconfirmed);
         stage!($revalidate, $context, $raw, $interface, $frame, pipeline::revalidate);
+        stage!($related, $context, $raw, $interface, $frame, relate::related);
         stage!($first, $context, $raw, $interface, $frame, first);
         normalizing!($check, $context, $raw, $interface, $frame, check::check);
         remembering!($remember, $context, $raw, $interface);
@@ -158,6 +180,11 @@ macro_rules! stages {
             #[inline(always)]
             fn revalidate(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step {
                 Step::from_number($revalidate(self.as_ptr().cast(), visit, outcome))
+            }
+
+            #[inline(always)]
+            fn related(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+                Step::from_number($related(self.as_ptr().cast(), visit, outcome))
             }
 
             #[inline(always)]
@@ -191,6 +218,7 @@ stages!(
     confirmed_xdp,
     unconfirmed_xdp,
     revalidate_xdp,
+    related_xdp,
     first_xdp,
     check_xdp,
     remember_xdp,
@@ -204,6 +232,7 @@ stages!(
     confirmed_skb,
     unconfirmed_skb,
     revalidate_skb,
+    related_skb,
     first_skb,
     check_skb,
     remember_skb,

@@ -192,6 +192,7 @@ mod tests {
             idle_seconds: 0.0,
             expires_in_seconds: 0.0,
             quality: Quality::default(),
+            ipsec: None,
         }
     }
 

@@ -87,6 +87,8 @@ fn server_policy_decides_as_it_says() {
          outside 10.21.0.9 self 203.0.113.5 udp 443 = web
          outside 10.21.0.9 self 203.0.113.5 icmp 2048 = ping
          outside 10.21.0.9 self 203.0.113.5 icmp 1280 = -
+         outside 10.21.0.9 self 203.0.113.5 icmp 772 = -
+         outside 2001:db8:21::9 self 2001:db8::5 icmpv6 512 = -
          outside 10.21.0.9 self 203.0.113.5 tcp 113 = ident
          outside 10.21.0.9 self 203.0.113.5 tcp 3306 = -
          self 203.0.113.5 outside 10.21.0.9 tcp 3306 = out",
@@ -116,6 +118,7 @@ fn edge_policy_decides_as_it_says() {
          inside 10.71.3.3 outside 203.0.113.1 tcp 25 = no-other-mail
          inside 10.71.3.3 outside 203.0.113.1 tcp 587 = inside-out
          inside 203.0.113.7 outside 203.0.113.1 tcp 587 = -
+         outside 203.0.113.7 inside 10.71.3.3 icmp 772 = -
          self 198.51.100.1 outside 203.0.113.1 udp 123 = gateway-out",
     );
 }
@@ -136,6 +139,7 @@ fn bypass_policy_bypasses_the_vpn_and_nothing_else() {
          inside 10.71.2.10 outside 203.0.113.1 udp 500 = vpn-head-end
          inside 10.71.2.10 outside 203.0.113.1 tcp 10000 = inside-out
          outside 203.0.113.1 self 10.71.0.1 icmp 2048 = ping
+         outside 203.0.113.1 inside 10.71.2.10 icmp 772 = -
          outside 203.0.113.1 self 10.71.0.1 tcp 22 = -";
     decide(&policy, 0, cases);
     decide(&policy, EXPIRY_OF_BYPASS - 1, "outside 203.0.113.1 inside 10.71.2.10 tcp 10000 = vpn-clients-ctcp");

@@ -114,6 +114,25 @@ impl Packet {
         Self::icmp(family, from, to, kind, 0, [high, low, 0, 1], 48)
     }
 
+    /// An ICMP error of this type and code, about the packet that `quoted` is the beginning of.
+    #[must_use]
+    pub fn error(family: Family, from: Host, to: Host, (kind, code): (u8, u8), quoted: &[u8]) -> Self {
+        Self::new(family, from, to, Payload::Icmp { kind, code, rest: [0; 4], data: quoted.to_vec() })
+    }
+
+    /// ESP (RFC 4303): `length` bytes follow the sequence number.
+    #[must_use]
+    pub fn esp(family: Family, from: Host, to: Host, spi: u32, sequence: u32, length: usize) -> Self {
+        Self::other(family, from, to, protocol::ESP, [&spi.to_be_bytes()[..], &sequence.to_be_bytes(), &pattern(length)].concat())
+    }
+
+    /// AH (RFC 4302) with an integrity value of twelve bytes, then `length` bytes.
+    #[must_use]
+    pub fn ah(family: Family, from: Host, to: Host, spi: u32, sequence: u32, length: usize) -> Self {
+        let header = [&[protocol::TCP, 4, 0, 0], &spi.to_be_bytes()[..], &sequence.to_be_bytes(), &[0; 12]].concat();
+        Self::other(family, from, to, protocol::AH, [header, pattern(length)].concat())
+    }
+
     #[must_use]
     pub fn other(family: Family, from: Host, to: Host, protocol: u8, bytes: Vec<u8>) -> Self {
         Self::new(family, from, to, Payload::Other { protocol, bytes })

@@ -12,13 +12,13 @@ use crate::{
         cases::Case,
         host::{CLIENT, Family, Host, OTHER, SERVER},
         profiles,
-        script::{self, Edit, Expect, Kind, Line, Number, Outcome, Place, Record, Send, Side, Step},
+        script::{self, About, Edit, Expect, Kind, Line, Number, Outcome, Place, Record, Send, Side, Step},
         tables::Tables,
         world::World,
     },
     time::Nanos,
     verdict::Verdict,
-    wire::{ethernet::ether_type, tcp::Segment},
+    wire::{ethernet::ether_type, quote, tcp::Segment},
 };
 
 /// A firewall under test.
@@ -122,12 +122,12 @@ pub fn play(case: &Case, level: Inspection, family: Family, seed: u64, subject: 
     let mut conversation = Conversation::new(&mut random);
     let column = LEVELS.iter().position(|candidate| *candidate == level).unwrap_or(0);
     subject.clear();
-    subject.load(&policy(level.name())?);
+    subject.load(&policy(level.name(), level)?);
     let mut sent = 0;
     for line in &lines {
         match &line.step {
             Step::Wait(time) => subject.advance(*time),
-            Step::Policy(name) => subject.load(&policy(name)?),
+            Step::Policy(name) => subject.load(&policy(name, level)?),
             Step::Forget => {
                 subject.clear();
                 conversation = Conversation::new(&mut random);
@@ -150,12 +150,13 @@ fn report(case: &Case, level: Inspection, family: Family, seed: u64, line: &Line
 }
 
 /// The policies scripts name.
-fn policy(name: &str) -> Result<Tables, String> {
+fn policy(name: &str, level: Inspection) -> Result<Tables, String> {
     let everything = |inspection| Tables::everything(Action::Allow, inspection);
     Ok(match name {
         "strict" => everything(Inspection::Strict),
         "tolerant" => everything(Inspection::Tolerant),
         "bypass" => everything(Inspection::Bypass),
+        "no-icmp" => everything(level).without_icmp(),
         "from-zone-1" => Tables::from_zone_1(Inspection::Strict),
         "drop" => Tables::everything(Action::Drop, Inspection::Strict),
         "reject" => Tables::everything(Action::Reject, Inspection::Strict),
@@ -183,15 +184,21 @@ fn profiled(name: &str) -> Result<Tables, String> {
 
 fn check(subject: &mut impl Subject, frame: &[u8], arrival: Arrival, expect: &Expect, becomes: &[u8]) -> Result<(), String> {
     let mut descriptor = Descriptor::EMPTY;
-    // A packet that cannot be read has no flow; then the key is that of nothing.
+    // A packet that cannot be read has no flow; then the key is that of nothing. An error's flow is that of the packet it quotes.
     let readable = parse::parse(&frame, arrival.egress, &mut descriptor).is_ok();
+    if readable && matches!(descriptor.kind, parse::Kind::IcmpError) {
+        let own = descriptor;
+        if quote::read(&frame, &mut descriptor).is_err() {
+            descriptor = own;
+        }
+    }
     let key = if readable { descriptor.key } else { FlowKey::default() };
     let before = subject.flow(&key);
     let (verdict, changed) = subject.judge_and_change(frame, arrival);
     let after = subject.flow(&key);
     let wanted = match expect.outcome {
         Outcome::Pass => Verdict::Learn,
-        Outcome::NoState | Outcome::Noted | Outcome::Forward => Verdict::NoLearn,
+        Outcome::NoState | Outcome::Noted | Outcome::Untouched | Outcome::Forward => Verdict::NoLearn,
         Outcome::Drop(reason) | Outcome::Close(reason) => Verdict::Drop(reason),
         Outcome::Answer => Verdict::Answer,
     };
@@ -211,8 +218,12 @@ fn check(subject: &mut impl Subject, frame: &[u8], arrival: Arrival, expect: &Ex
     }
     let removal = expect.record == Record::None;
     match (expect.outcome, before, after) {
-        (Outcome::Drop(_) | Outcome::NoState | Outcome::Noted, Some(_), None) if !removal => Err("the record is gone".to_owned()),
-        (Outcome::Drop(_) | Outcome::NoState | Outcome::Noted, None, Some(flow)) => Err(format!("a record came to be: {flow:?}")),
+        (Outcome::Drop(_) | Outcome::NoState | Outcome::Noted | Outcome::Untouched, Some(_), None) if !removal => {
+            Err("the record is gone".to_owned())
+        }
+        (Outcome::Drop(_) | Outcome::NoState | Outcome::Noted | Outcome::Untouched, None, Some(flow)) => {
+            Err(format!("a record came to be: {flow:?}"))
+        }
         (outcome, Some((before, _)), Some((after, _))) => unchanged(outcome, &before, &after),
         _ => Ok(()),
     }
@@ -227,8 +238,8 @@ fn unchanged(outcome: Outcome, before: &Flow, after: &Flow) -> Result<(), String
         Outcome::Pass | Outcome::Forward | Outcome::Answer => return Ok(()),
         Outcome::Close(_) if after.state == State::Closed as u8 => return Ok(()),
         Outcome::Close(_) => return Err(format!("the connection is not over: {after:?}")),
-        Outcome::Drop(_) | Outcome::NoState | Outcome::Noted if judged_again => return Ok(()),
-        Outcome::Drop(_) => {}
+        Outcome::Drop(_) | Outcome::NoState | Outcome::Noted | Outcome::Untouched if judged_again => return Ok(()),
+        Outcome::Drop(_) | Outcome::Untouched => {}
         Outcome::NoState => [&mut old, &mut new].map(without_counters).into_iter().for_each(drop),
         Outcome::Noted => [&mut old, &mut new].map(without_notes).into_iter().for_each(drop),
     }
@@ -247,12 +258,18 @@ fn without_notes(flow: &mut Flow) {
     flow.flags &= !(flow_flags::PENDING_SYN | flow_flags::PENDING_SYN_ACK | flow_flags::SHORTENED);
     (flow.pending, flow.pending_scale, flow.timeout) = (0, 0, 0);
     flow.responder.flags &= !crate::flow::peer_flags::CHALLENGED;
-    if flow.state == crate::flow::State::SynSent as u8 {
+    if flow.state == State::SynSent as u8 {
         flow.responder.ack = 0;
     }
 }
 
 fn frame(send: &Send, family: Family, conversation: &Conversation) -> (Vec<u8>, Arrival) {
+    let (frame, arrival) = tampered(send, family, conversation);
+    (frame.bytes, arrival)
+}
+
+/// A line's frame with all its edits, and where it comes in.
+fn tampered(send: &Send, family: Family, conversation: &Conversation) -> (Frame, Arrival) {
     let (from, to, mut arrival) = match send.side {
         Side::Client => (CLIENT, SERVER, FROM_CLIENT),
         Side::Other => (OTHER, SERVER, FROM_CLIENT),
@@ -272,7 +289,7 @@ fn frame(send: &Send, family: Family, conversation: &Conversation) -> (Vec<u8>, 
     for edit in &send.edits {
         tamper(&mut frame, family, edit);
     }
-    (frame.bytes, arrival)
+    (frame, arrival)
 }
 
 fn packet(send: &Send, family: Family, conversation: &Conversation, from: Host, to: Host) -> Packet {
@@ -295,7 +312,33 @@ fn packet(send: &Send, family: Family, conversation: &Conversation, from: Host, 
         Kind::Icmp { kind, code } => Packet::icmp(family, from, to, kind, code, [0; 4], send.length as usize),
         Kind::Ethernet(_) => Packet::other(family, from, to, 0, Vec::new()),
         Kind::Ip(protocol) => Packet::other(family, from, to, protocol, vec![0; 32 + send.length as usize]),
+        Kind::Esp { spi, sequence } => Packet::esp(family, from, to, spi, sequence, send.length as usize),
+        Kind::Ah { spi, sequence } => Packet::ah(family, from, to, spi, sequence, send.length as usize),
+        Kind::Error { about, ref quoted } => {
+            let (inner, _) = tampered(quoted, family, conversation);
+            Packet::error(family, from, to, error_type(family, about), &quote_of(&inner, send))
+        }
     }
+}
+
+/// Type and code of an error.
+const fn error_type(family: Family, about: About) -> (u8, u8) {
+    match (family, about) {
+        (Family::V4, About::Unreachable) => (3, 3),
+        (Family::V4, About::TooBig) => (3, 4),
+        (Family::V4, About::TimeExceeded) => (11, 0),
+        (Family::V4, About::ParameterProblem) => (12, 0),
+        (Family::V6, About::Unreachable) => (1, 4),
+        (Family::V6, About::TooBig) => (2, 0),
+        (Family::V6, About::TimeExceeded) => (3, 0),
+        (Family::V6, About::ParameterProblem) => (4, 0),
+    }
+}
+
+/// What an error quotes of a packet: its IP header, and as many bytes behind it as it is told to.
+fn quote_of(frame: &Frame, send: &Send) -> Vec<u8> {
+    let length = send.edits.iter().find_map(|edit| if let Edit::Quote(length) = edit { Some(*length) } else { None }).unwrap_or(32);
+    frame.bytes[frame.ip_at..frame.bytes.len().min(frame.transport_at + length)].to_vec()
 }
 
 fn absolute(number: Number, first: u32) -> Seq {
@@ -345,6 +388,15 @@ fn edit_payload(payload: &mut Payload, edit: &Edit) {
         (Payload::Tcp { data, .. }, Edit::Data(byte)) => data.fill(*byte),
         (Payload::Tcp { header, .. }, Edit::SourcePort(port)) => header.source_port = *port,
         (Payload::Tcp { header, .. }, Edit::DestinationPort(port)) => header.destination_port = *port,
+        (Payload::Udp { data: own, .. } | Payload::Icmp { data: own, .. } | Payload::Other { bytes: own, .. }, Edit::Bytes(bytes)) => {
+            let rest = own.split_off(bytes.len().min(own.len()));
+            *own = [&bytes[..], &rest].concat();
+        }
+        (Payload::Udp { data: own, .. } | Payload::Icmp { data: own, .. } | Payload::Other { bytes: own, .. }, Edit::Size(size)) => {
+            own.resize(*size, 0);
+        }
+        (Payload::Icmp { rest, .. }, Edit::Rest(bytes)) => *rest = *bytes,
+        (Payload::Icmp { rest, .. }, Edit::Mtu(mtu)) => rest[2..].copy_from_slice(&mtu.to_be_bytes()),
         (Payload::Udp { source, .. }, Edit::SourcePort(port)) => *source = *port,
         (Payload::Udp { destination, .. }, Edit::DestinationPort(port)) => *destination = *port,
         _ => {}
@@ -354,6 +406,9 @@ fn edit_payload(payload: &mut Payload, edit: &Edit) {
 fn elsewhere(host: Host, peer: Host, place: Place) -> Host {
     let (v4, v6) = match place {
         Place::Peer => return peer,
+        Place::Client => return CLIENT,
+        Place::LinkLocal => ([169, 254, 0, 1], (0xfe80u128 << 112 | 1).to_be_bytes()),
+        Place::Solicited => ([224, 0, 0, 1], (0xff02u128 << 112 | 0x01_ff00_0010).to_be_bytes()),
         Place::Loopback => ([127, 0, 0, 1], 1u128.to_be_bytes()),
         Place::Zero => ([0, 0, 0, 1], [0; 16]),
         Place::Multicast => ([224, 0, 0, 5], (0xff02u128 << 112 | 5).to_be_bytes()),

@@ -9,7 +9,12 @@
 //! `C` is the client, `S` the server, `O` another host on the client's side. Then the TCP flags (`-` for none; `W` is CWR), the sequence
 //! and the acknowledgement number and the length of the payload. Numbers count from the sender's and its peer's (random) first one;
 //! `=0` is the bare number. Instead of flags another kind of packet may stand: `udp`, `echo`, `echo-reply`, `icmp=3/4`, `arp`,
-//! `ethertype=0x1234`, `ip=50` (any IP protocol). What follows are `key=value` edits: see [`Edit`].
+//! `ethertype=0x1234`, `ip=47` (any IP protocol), `esp=1000/1` and `ah=1000/1` (SPI and sequence number). What follows are `key=value`
+//! edits: see [`Edit`].
+//!
+//! `C:error=too-big [S:A 1/1 +1000]` is an ICMP error of the client's about a packet of the server's, which it quotes. Its names are
+//! `unreachable`, `too-big`, `time-exceeded` and `parameter-problem`, in the family's own numbers. What follows the bracket edits the
+//! error, what is in it the quoted packet.
 //!
 //! After `->` stand the expectations under `strict`, `bypass` and `tolerant`. A missing last one is that of `strict`; a single one is for
 //! all. Each is an outcome and, if it is given, the state of the flow's record (`none`: there is no record):
@@ -19,6 +24,7 @@
 //! | `pass` | passes and is learned from |
 //! | `nostate` | passes; but for packet counters the record is as before, byte for byte |
 //! | `noted` | passes; state, windows and age are as before, a flag may note what the packet said |
+//! | `untouched` | passes; the record is as before, byte for byte |
 //! | `forward` | passes without learning; nothing is said of a record |
 //! | `drop:REASON` | dropped, counted under this reason; the record is as before, byte for byte |
 //! | `answer` | refused with an answer |
@@ -53,8 +59,20 @@ pub enum Kind {
     Udp,
     Echo { reply: bool },
     Icmp { kind: u8, code: u8 },
+    Error { about: About, quoted: Box<Send> },
+    Esp { spi: u32, sequence: u32 },
+    Ah { spi: u32, sequence: u32 },
     Ethernet(u16),
     Ip(u8),
+}
+
+/// What an ICMP error complains of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum About {
+    Unreachable,
+    TooBig,
+    TimeExceeded,
+    ParameterProblem,
 }
 
 /// A change to the packet a line would otherwise give.
@@ -116,6 +134,16 @@ pub enum Edit {
     UdpLength(u16),
     /// `hops=N`.
     HopLimit(u8),
+    /// `bytes=HEX`: what the payload of UDP, ICMP or another IP protocol begins with.
+    Bytes(Vec<u8>),
+    /// `size=N`: that payload has so many bytes.
+    Size(usize),
+    /// `rest=HEX`: four bytes of ICMP, after the checksum.
+    Rest([u8; 4]),
+    /// `quote=N`: an error quotes so many bytes behind the quoted IP header. Default 32.
+    Quote(usize),
+    /// `mtu=N`: what an error says of the next hop.
+    Mtu(u16),
     /// `zone=N`: comes in by an interface of that zone.
     Zone(u8),
 }
@@ -126,6 +154,11 @@ pub enum Place {
     Zero,
     Multicast,
     Peer,
+    Client,
+    /// `fe80::1`.
+    LinkLocal,
+    /// The multicast group of those who may have the server's address.
+    Solicited,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,6 +176,7 @@ pub enum Outcome {
     Pass,
     NoState,
     Noted,
+    Untouched,
     Forward,
     Drop(Reason),
     Close(Reason),
@@ -288,6 +322,7 @@ fn expect(text: &str) -> Result<Expect, String> {
         "pass" => Outcome::Pass,
         "nostate" => Outcome::NoState,
         "noted" => Outcome::Noted,
+        "untouched" => Outcome::Untouched,
         "forward" => Outcome::Forward,
         "answer" => Outcome::Answer,
         other => {
@@ -312,6 +347,29 @@ fn expect(text: &str) -> Result<Expect, String> {
 }
 
 fn send(text: &str) -> Result<Send, String> {
+    match text.split_once('[') {
+        Some((error, rest)) => error_about(error, rest),
+        None => whole(text),
+    }
+}
+
+/// An ICMP error: `error` stands before the packet it quotes, `rest` is that packet, the bracket, and the error's edits.
+fn error_about(error: &str, rest: &str) -> Result<Send, String> {
+    let (quoted, edits) = rest.split_once(']').ok_or("an open bracket")?;
+    let (side, name) = error.trim().split_once(":error=").ok_or("only errors quote a packet")?;
+    let about = match name {
+        "unreachable" => About::Unreachable,
+        "too-big" => About::TooBig,
+        "time-exceeded" => About::TimeExceeded,
+        "parameter-problem" => About::ParameterProblem,
+        other => return Err(format!("no error: {other}")),
+    };
+    let mut packet = whole(&format!("{side}:udp {edits}"))?;
+    packet.kind = Kind::Error { about, quoted: Box::new(whole(quoted)?) };
+    Ok(packet)
+}
+
+fn whole(text: &str) -> Result<Send, String> {
     let mut words = text.split_whitespace();
     let (side, kind) = words.next().and_then(|word| word.split_once(':')).ok_or("no side")?;
     let side = match side {
@@ -349,12 +407,19 @@ fn kind_of(text: &str) -> Result<Kind, String> {
         ("arp", _) => Ok(Kind::Ethernet(crate::wire::ethernet::ether_type::ARP)),
         ("ethertype", hex) => Ok(Kind::Ethernet(u16::from_str_radix(hex.trim_start_matches("0x"), 16).map_err(|why| why.to_string())?)),
         ("ip", protocol) => Ok(Kind::Ip(number(protocol)?)),
+        ("esp", which) => association(which).map(|(spi, sequence)| Kind::Esp { spi, sequence }),
+        ("ah", which) => association(which).map(|(spi, sequence)| Kind::Ah { spi, sequence }),
         ("icmp", which) => {
             let (kind, code) = which.split_once('/').ok_or("icmp=TYPE/CODE")?;
             Ok(Kind::Icmp { kind: number(kind)?, code: number(code)? })
         }
         (letters, _) => letters.chars().try_fold(0, |set, letter| Ok(set | flag(letter)?)).map(Kind::Tcp),
     }
+}
+
+fn association(text: &str) -> Result<(u32, u32), String> {
+    let (spi, sequence) = text.split_once('/').ok_or("SPI/SEQUENCE")?;
+    Ok((number(spi)?, number(sequence)?))
 }
 
 fn flag(letter: char) -> Result<u8, String> {
@@ -407,6 +472,11 @@ fn edit(word: &str) -> Result<Edit, String> {
         "dport" => Edit::DestinationPort(number(value)?),
         "udplen" => Edit::UdpLength(number(value)?),
         "hops" => Edit::HopLimit(number(value)?),
+        "bytes" => Edit::Bytes(bytes(value)?),
+        "size" => Edit::Size(number(value)?),
+        "rest" => Edit::Rest(bytes(value)?.try_into().map_err(|_| "four bytes")?),
+        "quote" => Edit::Quote(number(value)?),
+        "mtu" => Edit::Mtu(number(value)?),
         "zone" => Edit::Zone(number(value)?),
         _ => return Err(format!("no edit: {word}")),
     })
@@ -429,6 +499,9 @@ fn place(text: &str) -> Result<Place, String> {
         "zero" => Place::Zero,
         "multicast" => Place::Multicast,
         "peer" => Place::Peer,
+        "client" => Place::Client,
+        "link-local" => Place::LinkLocal,
+        "solicited" => Place::Solicited,
         other => return Err(format!("no place: {other}")),
     })
 }

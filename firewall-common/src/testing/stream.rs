@@ -5,7 +5,7 @@ use crate::{
     env::Arrival,
     flow::NO_SCALE,
     testing::{
-        builder::{Packet, Part},
+        builder::{Packet, Part, Payload},
         endpoint::{Endpoint, Plan},
         host::{CLIENT, Family, Host, OTHER, SERVER},
     },
@@ -20,6 +20,9 @@ use crate::{
 const CONNECTIONS: usize = 24;
 /// Segments after which a connection makes room for another on new ports.
 const LIFE: u32 = 400;
+
+/// Packets that are remembered for errors to quote.
+const LATELY: usize = 64;
 
 /// Bytes of the shortest frame the kernel tries an ingress program with.
 const SHORTEST: usize = 14;
@@ -51,6 +54,8 @@ pub struct Stream {
     random: fastrand::Rng,
     connections: Vec<Connection>,
     waiting: Vec<(Vec<u8>, Arrival)>,
+    /// Packets sent lately, for ICMP errors to quote.
+    lately: Vec<Packet>,
     replies: Replies,
 }
 
@@ -63,7 +68,7 @@ impl std::fmt::Debug for Stream {
 impl Stream {
     #[must_use]
     pub fn new(seed: u64, replies: Replies) -> Self {
-        Self { random: fastrand::Rng::with_seed(seed), connections: Vec::new(), waiting: Vec::new(), replies }
+        Self { random: fastrand::Rng::with_seed(seed), connections: Vec::new(), waiting: Vec::new(), lately: Vec::new(), replies }
     }
 
     fn arrival(&self, from_server: bool) -> Arrival {
@@ -160,6 +165,13 @@ impl Stream {
     /// Sends a packet, now and then tagged, in fragments, with extension headers, damaged or cut.
     fn send(&mut self, packet: &Packet, from_server: bool) {
         let mut packet = packet.clone();
+        // Messages that nobody answers with an error are quoted too, but seldom.
+        if !matches!(packet.payload, Payload::Icmp { .. }) || self.random.u8(..8) == 0 {
+            if self.lately.len() >= LATELY {
+                self.lately.remove(0);
+            }
+            self.lately.push(packet.clone());
+        }
         if self.random.u8(..20) == 0 {
             packet.tags =
                 (0..self.random.usize(1..4)).map(|tag| (if tag == 0 { ether_type::PROVIDER_VLAN } else { ether_type::VLAN }, 7)).collect();
@@ -229,6 +241,105 @@ impl Stream {
         self.send(&packet, from_server);
     }
 
+    /// ESP, AH, ESP in UDP, GRE and SCTP, of few associations and few ports, so that flows of them go on.
+    fn tunnel(&mut self) {
+        let family = if self.random.bool() { Family::V4 } else { Family::V6 };
+        let from_server = self.random.bool();
+        let client = if self.random.bool() { CLIENT } else { OTHER };
+        let (from, to) = if from_server { (SERVER, client) } else { (client, SERVER) };
+        let spi = [0, 1, 256, 4096, 4097, 0x8000_0000][self.random.usize(..6)];
+        let sequence = [1, 2, u32::MAX, self.random.u32(..)][self.random.usize(..4)];
+        let length = self.random.usize(..40);
+        let packet = match self.random.u8(..5) {
+            0 => Packet::esp(family, from, to, spi, sequence, length),
+            1 => Packet::ah(family, from, to, spi, sequence, length),
+            2 => {
+                let port = [4500, 10_000, 500][self.random.usize(..3)];
+                let ports = if from_server { (port, 4500) } else { (4500, port) };
+                let mut packet = Packet::udp(family, (from, ports.0), (to, ports.1), 0);
+                if let Payload::Udp { data, .. } = &mut packet.payload {
+                    *data = match self.random.u8(..4) {
+                        0 => vec![0xff],
+                        1 => vec![0; length],
+                        _ => [&spi.to_be_bytes()[..], &sequence.to_be_bytes(), &vec![7; length]].concat(),
+                    };
+                }
+                packet
+            }
+            3 => {
+                let headers = [[0, 0, 8, 0], [0xb0, 0, 8, 0], [0x30, 0x81, 0x88, 0x0b], [0x20, 1, 8, 0], [self.random.u8(..), 0, 8, 0]];
+                let header = headers[self.random.usize(..headers.len())];
+                Packet::other(family, from, to, protocol::GRE, [&header[..], &vec![0; length]].concat())
+            }
+            _ => {
+                let ports = if from_server { [0, 80, 0, 40] } else { [0, 40, 0, 80] };
+                Packet::other(family, from, to, protocol::SCTP, [&ports[..], &vec![0; length]].concat())
+            }
+        };
+        self.send(&packet, from_server);
+    }
+
+    /// Neighbour discovery and listener messages, most of them as they must be.
+    fn neighbour(&mut self) {
+        let mut packet = Packet::icmp(Family::V6, CLIENT, SERVER, self.random.u8(130..=143), 0, [0; 4], 0);
+        let special = |last: [u8; 16]| Host { v6: last, ..CLIENT };
+        let (link_local, group) = ((0xfe80u128 << 112 | 7).to_be_bytes(), (0xff02u128 << 112 | 0x01_ff00_0010).to_be_bytes());
+        match self.random.u8(..4) {
+            0 => packet.from = special([0; 16]),
+            1 => {}
+            _ => packet.from = special(link_local),
+        }
+        if self.random.bool() {
+            packet.to = special(group);
+        }
+        packet.hop_limit = [255, 255, 1, 64][self.random.usize(..4)];
+        let body = [0, 8, 16, 16, 32][self.random.usize(..5)];
+        let options =
+            [&[][..], &[1, 1, 0, 0, 0, 0, 0, 0], &[14, 1, 0, 0, 0, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0], &[1, 0, 0, 0, 0, 0, 0, 0], &[1]];
+        if let Payload::Icmp { data, rest, .. } = &mut packet.payload {
+            *data = [&vec![0x20; body][..], options[self.random.usize(..options.len())]].concat();
+            rest[0] = [0, 0x40][self.random.usize(..2)];
+        }
+        self.send(&packet, false);
+    }
+
+    /// An ICMP error that quotes a packet of the last ones, for the most part to its sender and as it was.
+    fn error(&mut self) {
+        if self.lately.is_empty() {
+            return;
+        }
+        let about = self.lately[self.random.usize(..self.lately.len())].clone();
+        let mut quoted = about.clone();
+        let random = &mut self.random;
+        if random.u8(..4) == 0
+            && let Payload::Tcp { header, .. } = &mut quoted.payload
+        {
+            header.sequence_number = header.sequence_number.wrapping_add([1, 1_000_000, 70_000u32.wrapping_neg()][random.usize(..3)]);
+        }
+        if random.u8(..8) == 0 && about.family == Family::V6 {
+            quoted.extensions = vec![(protocol::DESTINATION_OPTIONS, vec![0; 6]); random.usize(..8)];
+        }
+        let frame = quoted.build();
+        let length = [7, 8, 28, 200][random.usize(..4)];
+        let mut bytes = frame.bytes[frame.ip_at..frame.bytes.len().min(frame.transport_at + length)].to_vec();
+        if random.u8(..16) == 0 {
+            let place = random.usize(..bytes.len());
+            bytes[place] = random.u8(..);
+        }
+        let kind = match about.family {
+            Family::V4 => [(3, 4), (3, 3), (11, 0), (12, 0), (5, 1)][random.usize(..5)],
+            Family::V6 => [(2, 0), (1, 4), (3, 0), (4, 1), (5, 0)][random.usize(..5)],
+        };
+        // By whom the packet was sent to, by somebody on the way, or by one who has nothing to do with it.
+        let (from, to) = match random.u8(..8) {
+            0 => (about.from, about.to),
+            1 => (OTHER, about.from),
+            _ => (about.to, about.from),
+        };
+        let from_server = from == SERVER;
+        self.send(&Packet::error(about.family, from, to, kind, &bytes), from_server);
+    }
+
     fn garbage(&mut self) {
         let from_server = self.random.bool();
         let arrival = self.arrival(from_server);
@@ -247,7 +358,10 @@ impl Iterator for Stream {
         while self.waiting.is_empty() {
             match self.random.u8(..32) {
                 0 => self.garbage(),
-                1..6 => self.other(),
+                1..5 => self.other(),
+                5 => self.tunnel(),
+                6 => self.neighbour(),
+                7 | 8 => self.error(),
                 _ => self.converse(),
             }
         }

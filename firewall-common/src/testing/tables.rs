@@ -4,6 +4,7 @@ use crate::{
     flow::{Address, Inspection},
     normalize::{Profile, checks},
     rule::{Action, Bitmap, Dimension, MAX_ZONES, Rule, Timeouts, rule_flags},
+    wire::protocol,
 };
 
 /// What a slot holds.
@@ -59,6 +60,15 @@ impl Tables {
             }
         }
         tables
+    }
+
+    /// The same tables, but no entry accepts ICMP of either family.
+    #[must_use]
+    pub fn without_icmp(mut self) -> Self {
+        const NOBODYS: u32 = 1;
+        self.services.extend([protocol::ICMP, protocol::ICMPV6].map(|protocol| (protocol, [0; 2], 8, NOBODYS)));
+        self.bitmaps.push((Dimension::Service, NOBODYS, Bitmap::EMPTY));
+        self
     }
 
     /// The same tables with other idle times in every entry.

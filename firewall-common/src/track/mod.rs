@@ -3,6 +3,7 @@
 
 pub mod bypass;
 pub mod handshake;
+pub mod ipsec;
 pub mod other;
 pub mod tcp_state;
 pub mod tcp_window;
@@ -77,7 +78,7 @@ pub fn step(flow: &mut Flow, context: &Context<'_>) -> Transition {
     let transition = match (context.descriptor.kind, inspection) {
         (Kind::Tcp, Inspection::Bypass) => bypass::step(flow, context.sender, &context.descriptor.segment),
         (Kind::Tcp, _) => tcp(flow, context, inspection),
-        _ => other::step(flow, context.sender, context.descriptor.kind),
+        _ => other::step(flow, context.sender, context.descriptor),
     };
     if matches!(transition.next, Next::Reopen) {
         return transition;

@@ -1,10 +1,13 @@
 //! Headers as they are on the wire: one protocol a file. Field accessors return host order; nothing here panics.
 
 pub mod ethernet;
+pub mod gre;
 pub mod icmp;
+pub mod ipsec;
 pub mod ipv4;
 pub mod ipv6;
 pub mod options;
+pub mod quote;
 pub mod tcp;
 pub mod udp;
 

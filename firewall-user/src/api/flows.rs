@@ -22,6 +22,8 @@ pub struct Flow {
     pub idle_seconds: f64,
     pub expires_in_seconds: f64,
     pub quality: Quality,
+    /// Of ESP and AH, also in UDP; null while no SPI has been seen.
+    pub ipsec: Option<Ipsec>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -74,6 +76,27 @@ pub struct Quality {
     pub handshake_milliseconds: Option<f64>,
     /// Packets `strict` would have refused.
     pub tolerated: u16,
+}
+
+/// The security associations of a flow, as its packets tell them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ipsec {
+    pub spi: Associations,
+    /// Those before the last change.
+    pub previous_spi: Associations,
+    /// Highest sequence numbers.
+    pub sequence: Associations,
+    /// How often an SPI has changed, in both directions together.
+    pub rekeys: u32,
+}
+
+/// A number by direction; null while there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Associations {
+    /// Of what the initiator sends.
+    pub to_responder: Option<u32>,
+    /// Of what the responder sends.
+    pub to_initiator: Option<u32>,
 }
 
 /// Answer of `DELETE /v1/flows`.

@@ -12,7 +12,7 @@ mod status;
 pub use bypass::{BypassAdd, BypassAdded, BypassRemove, BypassRemoved, BypassRule};
 pub use counters::{Counters, InterfaceCounters, RuleCounters, TableFill};
 pub use failure::{Failure, Kind};
-pub use flows::{Both, End, Flow, Killed, PerPeer, Quality, Rate};
+pub use flows::{Associations, Both, End, Flow, Ipsec, Killed, PerPeer, Quality, Rate};
 pub use interfaces::{AttachRequest, DetachRequest, Detached, Interface, Mode, ModeRequest};
 pub use policy::{Applied, ApplyRequest, PolicyInForce, RuleInForce};
 pub use profiles::Profile;

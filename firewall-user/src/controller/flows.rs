@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use firewall_common::{
-    flow::{Address, Endpoint, Flow, FlowKey, Inspection, State, flow_flags, peer_flags},
+    flow::{Address, Endpoint, Flow, FlowKey, Inspection, Peer, State, flow_flags, peer_flags},
     time::Nanos,
+    wire::protocol::TCP,
 };
 
 use super::{
@@ -13,7 +14,7 @@ use super::{
     names::Names,
 };
 use crate::{
-    api::{self, End, Failure, Killed, PerPeer, Quality},
+    api::{self, Associations, End, Failure, Ipsec, Killed, PerPeer, Quality},
     clock,
     dataplane::TableName,
     filter::Filter,
@@ -90,7 +91,8 @@ impl Legend {
             age_seconds: clock::seconds(self.now.since(Nanos(flow.created))),
             idle_seconds: clock::seconds(idle),
             expires_in_seconds: clock::seconds(flow.lifetime(self.scale).since(idle)),
-            quality: quality(flow),
+            quality: quality(key.protocol, flow),
+            ipsec: ipsec(key.protocol, flow),
         }
     }
 
@@ -104,12 +106,29 @@ fn ip(address: &Address) -> IpAddr {
     Ipv6Addr::from(address.octets()).to_canonical()
 }
 
-fn quality(flow: &Flow) -> Quality {
+/// The associations a flow's record tells of, see [`firewall_common::track::ipsec`].
+fn ipsec(protocol: u8, flow: &Flow) -> Option<Ipsec> {
+    let (from, to) = (&flow.initiator, &flow.responder);
+    if protocol == TCP || (from.isn == 0 && to.isn == 0) {
+        return None;
+    }
+    let known = |peer: &Peer, number: u32| (peer.isn != 0).then_some(number);
+    let other_than_none = |number: u32| (number != 0).then_some(number);
+    Some(Ipsec {
+        spi: Associations { to_responder: other_than_none(from.isn), to_initiator: other_than_none(to.isn) },
+        previous_spi: Associations { to_responder: other_than_none(from.ack), to_initiator: other_than_none(to.ack) },
+        sequence: Associations { to_responder: known(from, from.end), to_initiator: known(to, to.end) },
+        rekeys: u32::from(from.gaps) + u32::from(to.gaps),
+    })
+}
+
+fn quality(protocol: u8, flow: &Flow) -> Quality {
     let both = |initiator, responder| PerPeer { initiator, responder };
     let (from, to) = (&flow.initiator, &flow.responder);
     Quality {
         retransmitted: both(from.retransmitted, to.retransmitted),
-        gaps: both(from.gaps, to.gaps),
+        // Outside TCP the field counts something else.
+        gaps: if protocol == TCP { both(from.gaps, to.gaps) } else { PerPeer::default() },
         duplicate_acks: both(from.duplicate_acks, to.duplicate_acks),
         zero_windows: both(from.zero_windows, to.zero_windows),
         handshake_milliseconds: (flow.handshake_micros != 0).then(|| f64::from(flow.handshake_micros) / 1000.0),
@@ -141,8 +160,6 @@ fn letters(flow: &Flow, table: TableName) -> String {
 
 #[cfg(test)]
 mod tests {
-    use firewall_common::flow::Peer;
-
     use super::*;
 
     #[test]
@@ -154,6 +171,20 @@ mod tests {
         assert_eq!(letters(&up, TableName::Established), "UIO");
         let bypass = Flow { state: State::Bypass as u8, inspection: Inspection::Bypass as u8, flags: flow_flags::RESET, ..up };
         assert_eq!(letters(&bypass, TableName::Established), "UbRIO");
+    }
+
+    #[test]
+    fn associations_are_shown_where_there_are_any() {
+        let plain = Flow { initiator: Peer { isn: 7, gaps: 3, ..Peer::default() }, ..Flow::default() };
+        assert_eq!(ipsec(TCP, &plain), None, "a TCP flow's first number is no SPI");
+        assert_eq!(ipsec(50, &Flow::default()), None);
+        assert_eq!((quality(TCP, &plain).gaps.initiator, quality(50, &plain).gaps.initiator), (3, 0));
+        let rekeyed = Peer { isn: 0x1001, ack: 0x1000, end: 9, gaps: 1, ..Peer::default() };
+        let shown = ipsec(50, &Flow { initiator: rekeyed, ..Flow::default() }).expect("an association");
+        assert_eq!(shown.spi, Associations { to_responder: Some(0x1001), to_initiator: None });
+        assert_eq!(shown.previous_spi.to_responder, Some(0x1000));
+        assert_eq!(shown.sequence, Associations { to_responder: Some(9), to_initiator: None });
+        assert_eq!(shown.rekeys, 1);
     }
 
     #[test]

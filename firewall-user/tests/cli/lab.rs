@@ -243,6 +243,12 @@ impl Lab {
         receiver.recv(&mut [0; 8]).is_ok()
     }
 
+    /// Sends a datagram from this port of the client to the box's port 7000, where nobody need listen.
+    pub fn send_datagram(&self, from: u16, data: &[u8]) {
+        let sender = inside(&self.client, || UdpSocket::bind(("0.0.0.0", from))).expect("a socket");
+        sender.send_to(data, (BOX, 7000)).expect("sent");
+    }
+
     /// The XDP program on an interface of the box, as `ip` tells it.
     pub fn xdp(&self, interface: &str) -> Option<String> {
         let output = self.server.command("ip").args(["-details", "link", "show", interface]).output().expect("ip runs");

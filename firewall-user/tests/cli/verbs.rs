@@ -98,6 +98,29 @@ fn flows_are_filtered_and_killed() {
 }
 
 #[test]
+fn flows_tell_of_their_security_associations() {
+    in_lab(|lab| {
+        lab.start(&["--interface", "outside=box0"]);
+        let esp = |spi: u32, sequence: u32| [&spi.to_be_bytes()[..], &sequence.to_be_bytes(), &[7; 24]].concat();
+        lab.send_datagram(5000, &esp(0x1000, 1));
+        for datagram in [esp(0x1000, 41), vec![0xff], esp(0x1001, 1)] {
+            lab.send_datagram(4500, &datagram);
+        }
+        let ipsec = |port: &str| lab.json(&["flows", &format!("port={port}")])[0]["ipsec"].clone();
+        assert_eq!(ipsec("5000"), serde_json::Value::Null, "not a port of IPsec");
+        let none = serde_json::Value::Null;
+        let expected = serde_json::json!({
+            "spi": { "to_responder": 0x1001, "to_initiator": none },
+            "previous_spi": { "to_responder": 0x1000, "to_initiator": none },
+            "sequence": { "to_responder": 1, "to_initiator": none },
+            "rekeys": 1,
+        });
+        assert_eq!(ipsec("4500"), expected);
+        assert_eq!(lab.json(&["counters"])["drops"], serde_json::json!({}));
+    });
+}
+
+#[test]
 fn counters_tell_what_was_dropped_and_why() {
     in_lab(|lab| {
         lab.start(&["--interface", "outside=box0"]);

@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use etherparse::{
-    IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder, SlicedPacket, TcpHeader, TransportSlice,
-    VlanId,
+    Ethernet2Header, Icmpv4Type, Icmpv6Type, IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder,
+    SlicedPacket, TcpHeader, TransportSlice, VlanId, icmpv4,
 };
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -103,6 +103,23 @@ pub fn last_fragment(from: [u8; 6], to: [u8; 6], source: IpAddr, destination: Ip
     let mut frame = [&to[..], &from[..], &[0x08, 0x00]].concat();
     header.write(&mut frame).context("cannot write a header")?;
     frame.extend_from_slice(payload);
+    Ok(frame)
+}
+
+/// An ICMP error of `router` to the segment's sender: the next link takes no more than `mtu` bytes.
+pub fn too_big(from: [u8; 6], to: [u8; 6], router: IpAddr, segment: &Tcp, mtu: u32) -> Result<Vec<u8>> {
+    let quoted = segment.frame(from, to, &[])?.split_off(Ethernet2Header::LEN);
+    let builder = PacketBuilder::ethernet2(from, to).ip(ip(router, segment.source.ip(), IpNumber::ICMP)?);
+    let mut frame = Vec::new();
+    let written = match router {
+        IpAddr::V4(_) => {
+            let next_hop_mtu = u16::try_from(mtu).context("an IPv4 MTU has 16 bits")?;
+            let needed = icmpv4::DestUnreachableHeader::FragmentationNeeded { next_hop_mtu };
+            builder.icmpv4(Icmpv4Type::DestinationUnreachable(needed)).write(&mut frame, &quoted)
+        }
+        IpAddr::V6(_) => builder.icmpv6(Icmpv6Type::PacketTooBig { mtu }).write(&mut frame, &quoted),
+    };
+    written.context("cannot write an ICMP error")?;
     Ok(frame)
 }
 

@@ -11,6 +11,8 @@ mod expiry;
 mod flood;
 mod fragments;
 mod host;
+mod neighbours;
+mod path_mtu;
 mod policy;
 mod tags;
 
@@ -81,6 +83,10 @@ impl Scenario {
         Self { placement: Placement::Host, policy: host::POLICY, ..Self::gateway(name, about, run) }
     }
 
+    const fn under(self, policy: &'static str) -> Self {
+        Self { policy, ..self }
+    }
+
     const fn with(self, more: &'static [&'static str]) -> Self {
         Self { more, ..self }
     }
@@ -100,6 +106,9 @@ pub const ALL: &[Scenario] = &[
     Scenario::gateway("attack", "a blind attacker does not disturb an open connection", attack::blind),
     Scenario::gateway("spoofed-side", "an attacker on the wrong side does not get into a flow", attack::wrong_side),
     Scenario::gateway("fragments", "a datagram in fragments passes, a fragment alone does not", fragments::both),
+    Scenario::gateway("neighbours", "duplicate IPv6 addresses are detected through Weir", neighbours::duplicates),
+    Scenario::gateway("path-mtu", "a narrow path is discovered under a policy without ICMP", path_mtu::discovered).under(path_mtu::POLICY),
+    Scenario::gateway("forged-errors", "a forged ICMP error does not reach its victim", path_mtu::forged).under(path_mtu::POLICY),
     Scenario::gateway("expiry", "a flow ends with its idle time", expiry::idle),
     Scenario::gateway("flood", "50 000 SYNs do not disturb an open connection", flood::syns).with(&["--embryonic", "4096"]),
     Scenario::gateway("policy-swap", "50 changes of policy under load lose nothing", policy::swap),

@@ -152,19 +152,4 @@ pub(super) const ROWS: &[Row] = &[
             ),
         ],
     ),
-    row(
-        "own/neighbours-v6",
-        &[case_v6(
-            "own/neighbours-v6",
-            "
-        policy drop
-        C:icmp=135/0 +24 hops=255 -> forward none
-        C:icmp=136/0 +24 hops=255 -> forward none
-        # From beyond the link nobody can have that hop limit.
-        C:icmp=135/0 +24 hops=64  -> drop:acl-drop none
-        C:icmp=143/0 +24 hops=1   -> forward none
-        C:icmp=143/0 +24 hops=2   -> drop:acl-drop none
-    ",
-        )],
-    ),
 ];

@@ -7,7 +7,10 @@ mod bypass;
 mod close;
 mod handshake;
 mod header;
+mod icmp;
 mod ip;
+mod ipsec;
+mod neighbour;
 mod normalize;
 mod other;
 mod policy;
@@ -70,6 +73,9 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         other::ROWS,
         policy::ROWS,
         bypass::ROWS,
+        icmp::ROWS,
+        neighbour::ROWS,
+        ipsec::ROWS,
     ]
     .into_iter()
     .flatten()

@@ -9,12 +9,12 @@ pub(super) const ROWS: &[Row] = &[
             case(
                 "ipsec/esp",
                 "
-        C:ip=50 +100 -> pass single
-        C:ip=50 +100 -> pass single
-        S:ip=50 +100 -> pass stream
-        C:ip=50 +100 -> pass stream
+        C:esp=4096/1 +100 -> pass single
+        C:esp=4096/1 +100 -> pass single
+        S:esp=4096/1 +100 -> pass stream
+        C:esp=4096/1 +100 -> pass stream
         @601s
-        S:ip=50 +100 -> pass single
+        S:esp=4096/1 +100 -> pass single
     ",
             ),
             case(
@@ -29,22 +29,22 @@ pub(super) const ROWS: &[Row] = &[
             case(
                 "ipsec/ah",
                 "
-        C:ip=51 +100 -> pass single
-        S:ip=51 +100 -> pass stream
+        C:ah=4096/1 +100 -> pass single
+        S:ah=4096/1 +100 -> pass stream
     ",
             ),
             case(
                 "ipsec/esp-fragments",
                 "
-        C:ip=50 +1800 frag=0:1400+  -> pass single
-        C:ip=50 +1800 frag=1400:432 -> forward
+        C:esp=4096/1 +1824 frag=0:1400+  -> pass single
+        C:esp=4096/1 +1824 frag=1400:432 -> forward
     ",
             ),
             case(
                 "ipsec/by-policy",
                 "
         policy drop
-        C:ip=50 +100       -> drop:acl-drop none
+        C:esp=4096/1 +100  -> drop:acl-drop none
         C:udp dport=4500   -> drop:acl-drop none
     ",
             ),
