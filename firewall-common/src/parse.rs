@@ -42,7 +42,10 @@ pub struct Piece {
     /// Offset of this payload in the datagram, in bytes.
     pub offset: u32,
     pub identification: u32,
+    /// Bytes of extension headers between the fragment header and the transport header.
+    pub skipped: u16,
     pub more: bool,
+    pub dont_fragment: bool,
 }
 
 impl Piece {
@@ -99,7 +102,7 @@ impl Descriptor {
         ip_at: 0,
         at: 0,
         length: 0,
-        piece: Piece { offset: 0, identification: 0, more: false },
+        piece: Piece { offset: 0, identification: 0, skipped: 0, more: false, dont_fragment: false },
         segment: Segment { seq: Seq(0), ack: Seq(0), length: 0, window: 0, flags: 0, scale: NO_SCALE },
     };
 
@@ -125,6 +128,13 @@ impl Descriptor {
     #[must_use]
     pub const fn destination_port(&self) -> u16 {
         u16::from_be_bytes(if self.source_is_low { self.key.high_port } else { self.key.low_port })
+    }
+
+    /// Bytes of its datagram that a fragment holds.
+    #[inline(always)]
+    #[must_use]
+    pub const fn fragment_length(&self) -> u32 {
+        self.length + self.piece.skipped as u32
     }
 
     /// The transport header does not fit the packet: in a first fragment that is an attempt to hide it (RFC 1858).
@@ -183,6 +193,7 @@ fn network_v4<P: Packet>(packet: &P, egress: bool, descriptor: &mut Descriptor) 
     descriptor.length = total - header_length;
     descriptor.piece.offset = header.fragment_offset();
     descriptor.piece.more = header.more_fragments();
+    descriptor.piece.dont_fragment = header.dont_fragment();
     descriptor.piece.identification = header.identification() as u32;
     Ok(())
 }
@@ -207,7 +218,7 @@ fn network_v6<P: Packet>(packet: &P, egress: bool, descriptor: &mut Descriptor) 
     descriptor.ip_length = total;
     descriptor.at = at + ipv6::HEADER;
     if ipv6::is_extension(descriptor.key.protocol) {
-        ipv6::walk_chain(packet, descriptor)?;
+        ipv6::walk_chain(packet, at + total, descriptor)?;
     }
     let used = descriptor.at - at;
     if used > total {
@@ -285,7 +296,10 @@ fn icmp<P: Packet>(packet: &P, descriptor: &mut Descriptor) -> Result<(), Reason
     descriptor.kind = match (descriptor.key.protocol, kind) {
         (protocol::ICMP, icmp::v4::ECHO_REQUEST) | (protocol::ICMPV6, icmp::v6::ECHO_REQUEST) => Kind::EchoRequest,
         (protocol::ICMP, icmp::v4::ECHO_REPLY) | (protocol::ICMPV6, icmp::v6::ECHO_REPLY) => Kind::EchoReply,
-        (protocol::ICMPV6, _) if icmp::is_link_scope_v6(kind, code, descriptor.hop_limit) => Kind::LinkScope,
+        // Nobody sends these in fragments (RFC 6980 §5).
+        (protocol::ICMPV6, _) if !descriptor.piece.is_fragment() && icmp::is_link_scope_v6(kind, code, descriptor.hop_limit) => {
+            Kind::LinkScope
+        }
         _ => Kind::Icmp,
     };
     // Echo is told apart by its identifier. Every other message is a flow of its type and code: an allowed type must open no other.

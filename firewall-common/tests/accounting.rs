@@ -30,6 +30,7 @@ fn every_packet_is_counted_once() {
                     embryonic: number % 6000 == 0,
                     established: number % 8000 == 0,
                     fragments: number % 10_000 == 0,
+                    busy: number % 14_000 == 0,
                 });
             }
             let mut descriptor = Descriptor::EMPTY;

@@ -33,7 +33,7 @@ pub static ESTABLISHED: btf_maps::HashMap<FlowKey, LockedFlow, { config::DEFAULT
 #[map]
 pub static EMBRYONIC: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(config::DEFAULT_EMBRYONIC, 0);
 
-/// Datagrams in fragments whose first fragment passed. Written by the dataplane alone.
+/// Datagrams in fragments. Written by the dataplane alone, under the lock in each record.
 #[map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, Fragment> = LruHashMap::with_max_entries(config::DEFAULT_FRAGMENTS, 0);
 
@@ -108,3 +108,7 @@ pub static ANSWERS: PerCpuArray<Answers> = PerCpuArray::with_max_entries(1, 0);
 /// Where this CPU puts a new flow's record together: it is too large for the stack.
 #[map]
 pub static SCRATCH: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
+
+/// Likewise for a new datagram's record. Its lock stays free.
+#[map]
+pub static FRAGMENT_SCRATCH: PerCpuArray<Fragment> = PerCpuArray::with_max_entries(1, 0);

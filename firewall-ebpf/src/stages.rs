@@ -12,6 +12,7 @@ use aya_ebpf::{
 };
 use firewall_common::{
     account::Outcome,
+    fragment,
     packet::Packet,
     parse::{self, Descriptor},
     pipeline::{self, Step},
@@ -69,6 +70,10 @@ pub trait Stages: EbpfContext {
     fn unconfirmed(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn revalidate(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn first(&self, visit: &mut Visit, outcome: &mut Outcome);
+    fn first_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
+    fn later_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
+    fn follow_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
+    fn remember_fragment(&self, visit: &mut Visit, outcome: &mut Outcome);
 }
 
 /// One stage for one type of context: a global function around the pipeline's.
@@ -95,13 +100,21 @@ fn first<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut V
     Step::Done
 }
 
-/// The four stages that need state, for one type of context.
+/// The stages that need state, for one type of context.
 macro_rules! stages {
-    ($context:ty, $raw:ty, $interface:ident, $frame:ident, $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $first:ident) => {
+    (
+        $context:ty, $raw:ty, $interface:ident, $frame:ident;
+        $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $first:ident;
+        $first_fragment:ident, $later_fragment:ident, $follow_fragment:ident, $remember_fragment:ident
+    ) => {
         stage!($confirmed, $context, $raw, $interface, $frame, pipeline::confirmed);
         stage!($unconfirmed, $context, $raw, $interface, $frame, pipeline::unconfirmed);
         stage!($revalidate, $context, $raw, $interface, $frame, pipeline::revalidate);
         stage!($first, $context, $raw, $interface, $frame, first);
+        stage!($first_fragment, $context, $raw, $interface, $frame, fragment::stages::first);
+        stage!($later_fragment, $context, $raw, $interface, $frame, fragment::stages::later);
+        stage!($follow_fragment, $context, $raw, $interface, $frame, fragment::stages::follow);
+        stage!($remember_fragment, $context, $raw, $interface, $frame, fragment::stages::remember);
 
         impl Stages for $context {
             #[inline(always)]
@@ -123,9 +136,37 @@ macro_rules! stages {
             fn first(&self, visit: &mut Visit, outcome: &mut Outcome) {
                 let _ = $first(self.as_ptr().cast(), visit, outcome);
             }
+
+            #[inline(always)]
+            fn first_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+                Step::from_number($first_fragment(self.as_ptr().cast(), visit, outcome))
+            }
+
+            #[inline(always)]
+            fn later_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+                Step::from_number($later_fragment(self.as_ptr().cast(), visit, outcome))
+            }
+
+            #[inline(always)]
+            fn follow_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+                Step::from_number($follow_fragment(self.as_ptr().cast(), visit, outcome))
+            }
+
+            #[inline(always)]
+            fn remember_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) {
+                let _ = $remember_fragment(self.as_ptr().cast(), visit, outcome);
+            }
         }
     };
 }
 
-stages!(XdpContext, xdp_md, ingress_ifindex, XdpFrame, confirmed_xdp, unconfirmed_xdp, revalidate_xdp, first_xdp);
-stages!(TcContext, __sk_buff, ifindex, SkbFrame, confirmed_skb, unconfirmed_skb, revalidate_skb, first_skb);
+stages!(
+    XdpContext, xdp_md, ingress_ifindex, XdpFrame;
+    confirmed_xdp, unconfirmed_xdp, revalidate_xdp, first_xdp;
+    first_fragment_xdp, later_fragment_xdp, follow_fragment_xdp, remember_fragment_xdp
+);
+stages!(
+    TcContext, __sk_buff, ifindex, SkbFrame;
+    confirmed_skb, unconfirmed_skb, revalidate_skb, first_skb;
+    first_fragment_skb, later_fragment_skb, follow_fragment_skb, remember_fragment_skb
+);

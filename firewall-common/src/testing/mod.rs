@@ -12,4 +12,5 @@ pub mod play;
 pub mod script;
 pub mod stream;
 pub mod tables;
+pub mod train;
 pub mod world;

@@ -17,7 +17,7 @@ use crate::{
     },
     time::Nanos,
     verdict::Verdict,
-    wire::{ethernet::ether_type, tcp::Segment},
+    wire::{ethernet::ether_type, protocol, tcp::Segment},
 };
 
 /// A firewall under test.
@@ -112,6 +112,7 @@ pub fn play(case: &Case, level: Inspection, family: Family, seed: u64, subject: 
     let column = LEVELS.iter().position(|candidate| *candidate == level).unwrap_or(0);
     subject.clear();
     subject.load(&policy(level.name())?);
+    subject.set_flags(0);
     let mut sent = 0;
     for line in &lines {
         match &line.step {
@@ -121,6 +122,7 @@ pub fn play(case: &Case, level: Inspection, family: Family, seed: u64, subject: 
                 subject.clear();
                 conversation = Conversation::new(&mut random);
             }
+            Step::Flags(flags) => subject.set_flags(*flags),
             Step::Far => conversation.first = [0x5000_0000, 0x6000_0000],
             Step::Send { packet, expect } => {
                 let (frame, arrival) = frame(packet, family, &conversation);
@@ -278,7 +280,10 @@ fn absolute(number: Number, first: u32) -> Seq {
 fn edit_packet(packet: &mut Packet, edit: &Edit) {
     match edit {
         Edit::IpOptions(options) => packet.ip_options.clone_from(options),
-        Edit::Extensions(numbers) => packet.extensions = numbers.iter().map(|number| (*number, vec![0; 6])).collect(),
+        Edit::Extensions(numbers) => packet.extensions.extend(numbers.iter().map(|number| (*number, vec![0; 6]))),
+        Edit::InnerExtensions(numbers) => packet.inner.extend(numbers.iter().map(|number| (*number, vec![0; 6]))),
+        Edit::Routing(kind, left) => packet.extensions.push((protocol::ROUTING, vec![*kind, *left, 0, 0, 0, 0])),
+        Edit::LongOptions(length) => packet.extensions.push((protocol::DESTINATION_OPTIONS, vec![0; length - 2])),
         Edit::DontFragment => packet.dont_fragment = true,
         Edit::HopLimit(hops) => packet.hop_limit = *hops,
         Edit::Vlan(tags) => {
@@ -288,6 +293,7 @@ fn edit_packet(packet: &mut Packet, edit: &Edit) {
         Edit::Fragment { offset, length, more } => {
             packet.part = Some(Part { offset: *offset, length: Some(*length), more: *more, identification: 4711 });
         }
+        Edit::Identification(identification) => packet.part = packet.part.map(|part| Part { identification: *identification, ..part }),
         Edit::Source(place) => packet.from = elsewhere(packet.from, packet.to, *place),
         Edit::Destination(place) => packet.to = elsewhere(packet.to, packet.from, *place),
         _ => edit_payload(&mut packet.payload, edit),
@@ -337,6 +343,7 @@ fn tamper(frame: &mut Frame, family: Family, edit: &Edit) {
             frame.bytes[at] ^= 0x55;
         }
         Edit::UdpLength(length) => frame.patch_transport(4, &length.to_be_bytes()),
+        Edit::NextHeader(number) => frame.bytes[frame.transport_at - 8] = *number,
         _ => {}
     }
 }

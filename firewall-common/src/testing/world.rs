@@ -79,6 +79,8 @@ pub struct Faults {
     pub embryonic: bool,
     pub established: bool,
     pub fragments: bool,
+    /// Another CPU holds every datagram's record.
+    pub busy: bool,
 }
 
 /// Way of a packet: zone it leaves by, or why there is none.
@@ -94,7 +96,7 @@ pub struct World {
     bitmaps: HashMap<u32, Bitmap>,
     established: RefCell<Table<FlowKey, Record>>,
     embryonic: RefCell<Table<FlowKey, Record>>,
-    fragments: RefCell<Table<FragmentKey, Fragment>>,
+    fragments: RefCell<Table<FragmentKey, Rc<Cell<Fragment>>>>,
     one_sided: RefCell<HashMap<u16, u32>>,
     counters: RefCell<Counters>,
     rules: RefCell<HashMap<u16, RuleCounters>>,
@@ -272,6 +274,7 @@ fn change<R>(record: &Record, change: impl FnOnce(&mut Flow) -> R) -> R {
 
 impl Env for World {
     type Found = Record;
+    type Datagram = Rc<Cell<Fragment>>;
 
     fn now(&self) -> Nanos {
         self.clock.get()
@@ -331,12 +334,28 @@ impl Env for World {
         self.embryonic.borrow_mut().entries.remove(key);
     }
 
-    fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {
+    fn fragment(&self, key: &FragmentKey) -> Option<Rc<Cell<Fragment>>> {
         self.fragments.borrow_mut().get(key)
     }
 
-    fn insert_fragment(&self, key: &FragmentKey, fragment: &Fragment) -> Result<(), InsertError> {
-        if self.faults.get().fragments { Err(InsertError::Refused) } else { self.fragments.borrow_mut().insert(*key, *fragment) }
+    fn with_fragment<R>(&self, found: &Rc<Cell<Fragment>>, change: impl FnOnce(&mut Fragment) -> R) -> Option<R> {
+        if self.faults.get().busy {
+            return None;
+        }
+        let mut fragment = found.get();
+        let result = change(&mut fragment);
+        found.set(fragment);
+        Some(result)
+    }
+
+    fn insert_fragment(&self, key: &FragmentKey, fill: impl FnOnce(&mut Fragment)) -> Result<(), InsertError> {
+        let mut table = self.fragments.borrow_mut();
+        if table.entries.contains_key(key) {
+            return Err(InsertError::Exists);
+        }
+        let mut fragment = Fragment::default();
+        fill(&mut fragment);
+        if self.faults.get().fragments { Err(InsertError::Refused) } else { table.insert(*key, Rc::new(Cell::new(fragment))) }
     }
 
     fn address_class(&self, slot: u32, dimension: Dimension, address: &Address) -> u32 {

@@ -5,6 +5,8 @@
 
 mod bypass;
 mod close;
+mod extensions;
+mod fragments;
 mod handshake;
 mod header;
 mod ip;
@@ -58,9 +60,21 @@ const fn partly(id: &'static str, cases: &'static [Case], later: &'static str) -
 
 /// Every row.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    [handshake::ROWS, window::ROWS, reset::ROWS, close::ROWS, header::ROWS, ip::ROWS, other::ROWS, policy::ROWS, bypass::ROWS]
-        .into_iter()
-        .flatten()
+    [
+        handshake::ROWS,
+        window::ROWS,
+        reset::ROWS,
+        close::ROWS,
+        header::ROWS,
+        ip::ROWS,
+        fragments::ROWS,
+        extensions::ROWS,
+        other::ROWS,
+        policy::ROWS,
+        bypass::ROWS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The rows that must be there, each once.
