@@ -13,7 +13,7 @@ use crate::{
         host::{CLIENT, Family, Host, OTHER, SERVER},
         script::{self, Edit, Expect, Kind, Line, Number, Outcome, Place, Record, Send, Side, Step},
         tables::Tables,
-        world::World,
+        world::{Faults, World},
     },
     time::Nanos,
     verdict::Verdict,
@@ -38,6 +38,10 @@ pub trait Subject {
     /// Lets time pass for one flow only.
     fn age(&mut self, key: &FlowKey, by: Nanos);
     fn counters(&mut self) -> Counters;
+    /// From now on another CPU holds the record of every datagram there is, or lets go of it.
+    fn hold_datagrams(&mut self, held: bool);
+    /// Judges two packets at once where there are CPUs for it, and tells which passed.
+    fn race(&mut self, frames: [&[u8]; 2], arrival: Arrival) -> [bool; 2];
 }
 
 impl Subject for World {
@@ -75,6 +79,14 @@ impl Subject for World {
 
     fn counters(&mut self) -> Counters {
         Self::counters(self)
+    }
+
+    fn hold_datagrams(&mut self, held: bool) {
+        self.faults.set(Faults { busy: held, ..self.faults.get() });
+    }
+
+    fn race(&mut self, frames: [&[u8]; 2], arrival: Arrival) -> [bool; 2] {
+        frames.map(|frame| Self::judge(self, frame, arrival).passes())
     }
 }
 

@@ -215,7 +215,7 @@ impl Stream {
         if packet.family == Family::V6 && self.random.u8(..4) == 0 {
             packet.inner.push((protocol::DESTINATION_OPTIONS, vec![0; 6]));
         }
-        let mut train = train::cut(&packet, self.random.u32(..64), &mut self.random);
+        let mut train = train::cut(&packet, self.random.u32(..1024), &mut self.random);
         if self.random.bool() {
             train::derail(&mut train, &mut self.random);
         }

@@ -1,7 +1,7 @@
 //! The real object in the kernel as a [`Subject`]: its maps filled, its programs run on single packets by `BPF_PROG_TEST_RUN`. Nothing is
 //! attached and nothing is pinned.
 
-use std::{borrow::BorrowMut, hash::Hash};
+use std::{borrow::BorrowMut, hash::Hash, sync::Barrier, thread};
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun, TestRunOptions,
@@ -315,5 +315,31 @@ impl Subject for Kernel {
         let mut sum = Counters::default();
         self.counters.get(&0, 0).expect("the counters can be read").iter().for_each(|part| add(&mut sum, part));
         sum
+    }
+
+    fn hold_datagrams(&mut self, held: bool) {
+        for (key, fragment) in entries(&self.fragments) {
+            let fragment = Fragment { lock: u32::from(held), ..fragment };
+            self.fragments.insert(key, fragment, BPF_EXIST).expect("the datagram was there");
+        }
+    }
+
+    fn race(&mut self, frames: [&[u8]; 2], arrival: Arrival) -> [bool; 2] {
+        let interface = Interface { zone: arrival.zone, place: arrival.place, flags: 0, reserved: 0 };
+        self.interfaces.set(LOOPBACK, interface, 0).expect("the interface can be written");
+        self.interface = interface;
+        let kernel: &Self = self;
+        let start = Barrier::new(2);
+        let passes = |frame| {
+            start.wait();
+            kernel.run(frame, arrival.egress).0 == Fate::Passed
+        };
+        let [first, second] = frames;
+        let passed = thread::scope(|scope| {
+            let other = scope.spawn(|| passes(second));
+            [passes(first), other.join().expect("the other thread ends")]
+        });
+        self.seen = self.counters();
+        passed
     }
 }

@@ -99,7 +99,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::gateway("vlan", "tagged frames are read and judged", tags::judged),
     Scenario::gateway("attack", "a blind attacker does not disturb an open connection", attack::blind),
     Scenario::gateway("spoofed-side", "an attacker on the wrong side does not get into a flow", attack::wrong_side),
-    Scenario::gateway("fragments", "a datagram in fragments passes, a fragment alone does not", fragments::both),
+    Scenario::gateway("fragments", "large datagrams and pings pass in fragments, a teardrop and a fragment alone do not", fragments::both),
     Scenario::gateway("expiry", "a flow ends with its idle time", expiry::idle),
     Scenario::gateway("flood", "50 000 SYNs do not disturb an open connection", flood::syns).with(&["--embryonic", "4096"]),
     Scenario::gateway("policy-swap", "50 changes of policy under load lose nothing", policy::swap),
