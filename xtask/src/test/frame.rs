@@ -111,7 +111,7 @@ impl Fragment<'_> {
         match ip(source, destination, IpNumber::UDP)? {
             IpHeaders::Ipv4(mut header, _) => {
                 header.identification = self.identification;
-                (header.fragment_offset, header.more_fragments) = (offset, self.more);
+                (header.fragment_offset, header.more_fragments, header.dont_fragment) = (offset, self.more, false);
                 header.set_payload_len(self.bytes.len()).context("too long")?;
                 header.header_checksum = header.calc_header_checksum();
                 frame.extend([0x08, 0x00]);
