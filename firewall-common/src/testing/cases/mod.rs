@@ -6,6 +6,7 @@
 mod bypass;
 mod close;
 mod extensions;
+mod fragment_flows;
 mod fragments;
 mod handshake;
 mod header;
