@@ -69,6 +69,7 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         header::ROWS,
         ip::ROWS,
         fragments::ROWS,
+        fragment_flows::ROWS,
         extensions::ROWS,
         other::ROWS,
         policy::ROWS,
