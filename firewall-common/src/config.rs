@@ -12,8 +12,8 @@ pub const DEFAULT_FRAGMENTS: u32 = 8_192;
 pub const MAX_INTERFACE_INDEX: u32 = 65_536;
 /// Interfaces attached at once.
 pub const MAX_INTERFACES: usize = 64;
-/// Milliseconds a datagram's first fragment is remembered (RFC 791 §3.2 suggests up to 30 s).
-pub const FRAGMENT_LIFETIME: u32 = 30_000;
+/// Milliseconds a datagram in fragments is remembered: as long as its receiver may wait for the rest (RFC 1122 §3.3.2, RFC 8200 §4.5).
+pub const FRAGMENT_LIFETIME: u32 = 60_000;
 /// `Config::timeout_scale` when nothing is shortened.
 pub const FULL_SCALE: u32 = 256;
 
@@ -48,6 +48,10 @@ pub mod config_flags {
     pub const ROUTE: u32 = 1 << 0;
     /// A packet whose flow finds no room passes without state, instead of being dropped.
     pub const TABLE_FULL_PASS: u32 = 1 << 1;
+    /// A later fragment that comes before its datagram's first passes, as by a router.
+    pub const FRAGMENT_BEFORE_FIRST_PASS: u32 = 1 << 4;
+    /// A later fragment passes with "don't fragment" set.
+    pub const FRAGMENT_DF_PASS: u32 = 1 << 5;
 }
 
 /// Bits of [`Interface::flags`].

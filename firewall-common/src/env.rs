@@ -4,7 +4,7 @@ use crate::{
     account::Outcome,
     counter::{Counters, InterfaceCounters, RuleCounters},
     flow::{Address, Flow, FlowKey},
-    fragment::{Fragment, FragmentKey},
+    fragment::{Fragment, FragmentKey, stages},
     normalize::{
         self, Profile, Room, check, edit,
         history::History,
@@ -74,6 +74,8 @@ pub enum Notice {
 pub trait Env {
     /// A found flow of either table.
     type Found;
+    /// A found datagram in fragments.
+    type Datagram;
 
     /// The time, to a few milliseconds.
     fn now(&self) -> Nanos;
@@ -104,10 +106,15 @@ pub trait Env {
     /// Removes the flow from both tables.
     fn remove(&self, key: &FlowKey);
 
-    fn fragment(&self, key: &FragmentKey) -> Option<Fragment>;
+    fn fragment(&self, key: &FragmentKey) -> Option<Self::Datagram>;
+    /// Changes a datagram's record, alone: see [`crate::fragment::datagram`]. `None` when another CPU holds it for too long; `change` is
+    /// not called then. It must call nothing of this trait.
+    fn with_fragment<R>(&self, found: &Self::Datagram, change: impl FnOnce(&mut Fragment) -> R) -> Option<R>;
+    /// Inserts the record that `fill` makes of one with a free lock and anything else in it.
+    ///
     /// # Errors
-    /// [`InsertError::Refused`].
-    fn insert_fragment(&self, key: &FragmentKey, fragment: &Fragment) -> Result<(), InsertError>;
+    /// [`InsertError`].
+    fn insert_fragment(&self, key: &FragmentKey, fill: impl FnOnce(&mut Fragment)) -> Result<(), InsertError>;
 
     /// Class of an address ([`Dimension::Source`] or [`Dimension::Destination`]); 0 when nothing names it.
     fn address_class(&self, slot: u32, dimension: Dimension, address: &Address) -> u32;
@@ -219,5 +226,37 @@ pub trait Env {
         Self: Sized,
     {
         pipeline::first(packet, self, visit, outcome);
+    }
+
+    /// Stage *fragment* before the flow is looked up: [`stages::first`].
+    fn first_fragment<P: Packet>(&self, packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step
+    where
+        Self: Sized,
+    {
+        stages::first(packet, self, visit, outcome)
+    }
+
+    /// Stage *fragment* for a later fragment: [`stages::later`].
+    fn later_fragment<P: Packet>(&self, packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step
+    where
+        Self: Sized,
+    {
+        stages::later(packet, self, visit, outcome)
+    }
+
+    /// Stage *fragment* for a later fragment of a flow: [`stages::follow`].
+    fn follow_fragment<P: Packet>(&self, packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step
+    where
+        Self: Sized,
+    {
+        stages::follow(packet, self, visit, outcome)
+    }
+
+    /// Stage *fragment* once a first fragment is judged: [`stages::remember`].
+    fn remember_fragment<P: Packet>(&self, packet: &P, visit: &mut Visit, outcome: &mut Outcome)
+    where
+        Self: Sized,
+    {
+        let _ = stages::remember(packet, self, visit, outcome);
     }
 }

@@ -49,7 +49,10 @@ pub struct Piece {
     /// Offset of this payload in the datagram, in bytes.
     pub offset: u32,
     pub identification: u32,
+    /// Bytes of extension headers between the fragment header and the transport header.
+    pub skipped: u16,
     pub more: bool,
+    pub dont_fragment: bool,
 }
 
 impl Piece {
@@ -108,7 +111,7 @@ impl Descriptor {
         ip_at: 0,
         at: 0,
         length: 0,
-        piece: Piece { offset: 0, identification: 0, more: false },
+        piece: Piece { offset: 0, identification: 0, skipped: 0, more: false, dont_fragment: false },
         segment: Segment { seq: Seq(0), ack: Seq(0), length: 0, window: 0, flags: 0, scale: NO_SCALE },
         options: Options { sack: Seq(0), timestamp: 0, mss: 0, marks: 0, reserved: 0 },
     };
@@ -153,6 +156,13 @@ impl Descriptor {
     pub const fn set_security(&mut self, security: Security) {
         self.segment.seq = Seq(security.spi);
         self.segment.ack = security.sequence;
+    }
+
+    /// Bytes of its datagram that a fragment holds.
+    #[inline(always)]
+    #[must_use]
+    pub const fn fragment_length(&self) -> u32 {
+        self.length + self.piece.skipped as u32
     }
 
     /// The transport header does not fit the packet: in a first fragment that is an attempt to hide it (RFC 1858).
@@ -212,6 +222,7 @@ fn network_v4<P: Packet>(packet: &P, egress: bool, descriptor: &mut Descriptor) 
     descriptor.length = total - header_length;
     descriptor.piece.offset = header.fragment_offset();
     descriptor.piece.more = header.more_fragments();
+    descriptor.piece.dont_fragment = header.dont_fragment();
     descriptor.piece.identification = header.identification() as u32;
     Ok(())
 }
@@ -236,7 +247,7 @@ fn network_v6<P: Packet>(packet: &P, egress: bool, descriptor: &mut Descriptor) 
     descriptor.ip_length = total;
     descriptor.at = at + ipv6::HEADER;
     if ipv6::is_extension(descriptor.key.protocol) {
-        ipv6::walk_chain(packet, descriptor)?;
+        ipv6::walk_chain(packet, at + total, descriptor)?;
     }
     let used = descriptor.at - at;
     if used > total {

@@ -64,21 +64,21 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Result<Ou
     if matches!(visit.descriptor.kind, Kind::Link) {
         return Ok(Outcome::new(Verdict::NoLearn, NO_RULE, Event::Link));
     }
-    fragment::check(&visit.descriptor)?;
+    fragment::check(&visit.descriptor, visit.settings.flags)?;
     sanity::check(&visit.descriptor)?;
     match visit.descriptor.kind {
         Kind::LinkScope => {
             neighbour::check(packet, &visit.descriptor)?;
             return Ok(Outcome::new(Verdict::NoLearn, NO_RULE, Event::None));
         }
-        Kind::LaterFragment => {
-            let rule = fragment::inherit(env, visit)?;
-            return Ok(Outcome::new(Verdict::NoLearn, rule, Event::None));
-        }
+        Kind::LaterFragment => return Ok(later_fragment(packet, env, visit)),
         _ => {}
     }
     let mut outcome = Outcome::dropped(Reason::NoPolicy);
     if matches!(visit.descriptor.kind, Kind::IcmpError) && matches!(relate::relate(packet, env, visit, &mut outcome), Step::Done) {
+        return Ok(outcome);
+    }
+    if visit.descriptor.piece.more && matches!(env.first_fragment(packet, visit, &mut outcome), Step::Done) {
         return Ok(outcome);
     }
     let mut step = look_up(packet, env, visit, &mut outcome);
@@ -93,10 +93,30 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Result<Ou
     if !matches!(step, Step::Done) {
         env.first(packet, visit, &mut outcome);
     }
-    if visit.descriptor.piece.more && outcome.verdict.passes() {
-        fragment::remember(env, visit, outcome.rule)?;
+    if visit.descriptor.piece.more {
+        env.remember_fragment(packet, visit, &mut outcome);
     }
     Ok(outcome)
+}
+
+/// A later fragment: its datagram's first one was judged, and is judged again when the policy has changed since.
+#[inline(always)]
+fn later_fragment<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Outcome {
+    let mut outcome = Outcome::dropped(Reason::NoPolicy);
+    if matches!(env.later_fragment(packet, visit, &mut outcome), Step::Done) {
+        return outcome;
+    }
+    let mut step = env.follow_fragment(packet, visit, &mut outcome);
+    if matches!(step, Step::Stale) {
+        step = env.revalidate(packet, visit, &mut outcome);
+        if matches!(step, Step::Current) {
+            visit.revalidated = true;
+            step = env.follow_fragment(packet, visit, &mut outcome);
+        }
+    }
+    // While its flow was looked for it spoke for the first fragment; whoever comes now must not take it for a whole packet.
+    visit.descriptor.kind = Kind::LaterFragment;
+    if matches!(step, Step::Done) { outcome } else { Outcome::dropped(Reason::FragmentFlowGone) }
 }
 
 /// Stage *lookup*: the established table first, for most packets are of established flows.
@@ -185,7 +205,7 @@ fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Trac
 
 /// The zone the packet came from must be that of the side that sent it: a spoofed source does not get into a flow from elsewhere.
 #[inline(always)]
-fn from_right_zone(visit: &Visit, flow: &Flow, sender: Sender) -> bool {
+pub(crate) fn from_right_zone(visit: &Visit, flow: &Flow, sender: Sender) -> bool {
     let came_from = if visit.arrival.egress { ZONE_SELF } else { visit.arrival.zone };
     let expected = match sender {
         Sender::Initiator => flow.from_zone,

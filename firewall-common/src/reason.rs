@@ -64,16 +64,16 @@ reasons! {
     5 InvalidIpHeader "invalid-ip-header" Parse "IP version or header length impossible for the frame's type (RFC 791 §3.1, RFC 8200 §3).";
     6 InvalidIpLength "invalid-ip-length" Parse "The IP length is shorter than the headers or longer than the frame.";
     7 BadIpChecksum "bad-ip-cksum" Parse "The IPv4 header checksum is wrong (RFC 1812 §5.2.2).";
-    8 IpOptionSourceRoute "ip-source-route" Parse "An IPv4 source-route option or an IPv6 type 0 routing header (RFC 5095, RFC 7126).";
+    8 IpOptionSourceRoute "ip-source-route" Parse "An IPv4 source-route option, or an IPv6 routing header of type 0 or with segments left, but for Mobile IPv6's (RFC 5095, RFC 7126, RFC 8754).";
     9 BadIpOptions "bad-ip-options" Parse "The IPv4 option list does not add up.";
     10 Ipv6ExtensionChain "ipv6-extension-chain" Parse "More IPv6 extension headers than are walked, or one out of place (RFC 8200 §4.1, RFC 7112).";
     11 InvalidTcpHeaderLength "invalid-tcp-hdr-length" Parse "The TCP data offset is below five words or past the end of the packet (RFC 9293 §3.1).";
     12 BadTcpOptions "tcp-bad-option-list" Parse "A TCP option has an impossible length.";
     13 InvalidUdpLength "invalid-udp-length" Parse "The UDP length is below eight or past the end of the packet (RFC 768).";
-    14 FragmentTiny "fragment-tiny" Fragment "A first fragment without the whole transport header, or a later one that would overlap it (RFC 1858, RFC 3128, RFC 7112).";
+    14 FragmentTiny "fragment-tiny" Fragment "A first fragment without all headers up to the transport header's end, or a later one inside a TCP header (RFC 1858, RFC 3128, RFC 7112).";
     15 FragmentNoFirst "fragment-no-first" Fragment "A later fragment of a datagram whose first fragment has not passed.";
     16 FragmentTooLong "fragment-too-long" Fragment "The fragment ends past the largest possible datagram (ping of death).";
-    17 FragmentInsertFailed "fragment-insert-failed" Fragment "The datagram's first fragment could not be remembered.";
+    17 FragmentInsertFailed "fragment-insert-failed" Fragment "The datagram's fragments could not be remembered.";
     18 LandAttack "land-attack" Sanity "Source and destination address are the same.";
     19 Martian "martian" Sanity "A source or destination address that no packet on a network may carry (RFC 1812 §5.3.7, RFC 6890).";
     20 BadTcpFlags "tcp-bad-flags" Sanity "A set of TCP flags that no sender produces.";
@@ -93,7 +93,7 @@ reasons! {
     35 TcpSynOutOfOrder "tcp-syn-ooo" Track "A SYN from the responder of a live flow (RFC 5961 §4).";
     36 TcpSynAckOutOfOrder "tcp-synack-ooo" Track "A SYN-ACK on a live flow that answers no SYN.";
     37 TcpDataPastFin "tcp-data-past-fin" Track "New data after the sender's FIN.";
-    38 WrongZone "wrong-zone" Lookup "A packet of a known flow came from a zone that is not its sender's: spoofed, or the route has changed sides.";
+    38 WrongZone "wrong-zone" Lookup "A packet of a known flow, or a fragment of a known datagram, came from a zone that is not its sender's: spoofed, or the route has changed sides.";
     39 IcmpUnsolicited "icmp-unsolicited" Admit "An ICMP echo reply that answers no request.";
 
     41 Reject "rejected" Classify "A rule says reject: the packet was refused with an answer to its sender.";
@@ -120,6 +120,14 @@ reasons! {
     69 TcpMssTooSmall "tcp-mss-too-small" Normalize "The SYN announces a smaller MSS than the profile allows.";
     70 RewriteFailed "rewrite-failed" Normalize "The packet could not be changed as its profile wants.";
     71 HistoryInsertFailed "history-insert-failed" Normalize "The table of what the normalizer remembers of flows refused the entry.";
+
+    50 FragmentOverlap "fragment-overlap" Fragment "The fragment repeats part of what has passed of its datagram, or one did so before (teardrop; RFC 5722, RFC 8200 §4.5).";
+    51 FragmentDuplicate "fragment-duplicate" Fragment "All of the fragment has passed before.";
+    52 FragmentBadLength "fragment-bad-length" Fragment "A fragment of no bytes, one before the last that is no multiple of eight long, or one past or against the end its datagram's last one declared.";
+    53 FragmentDf "fragment-df" Fragment "A later fragment with \"don't fragment\" set (RFC 791 §2.3).";
+    54 FragmentTooMany "fragment-too-many" Fragment "The datagram's fragments leave more holes than are remembered.";
+    55 FragmentFlowGone "fragment-flow-gone" Fragment "The flow of its datagram's first fragment is over, or the policy that let that pass without one has changed.";
+    56 FragmentBusy "fragment-busy" Fragment "Another CPU held the datagram's record for too long.";
 }
 
 impl Reason {

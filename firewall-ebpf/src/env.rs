@@ -34,6 +34,7 @@ use firewall_common::{
 };
 
 use crate::{
+    lock,
     maps::{self, LockedFlow},
     route,
     stages::Stages,
@@ -68,6 +69,7 @@ impl<C: Stages> Kernel<'_, C> {
 impl<C: Stages> Env for Kernel<'_, C> {
     /// Points into either table; which one, the caller knows.
     type Found = *mut Flow;
+    type Datagram = *mut Fragment;
 
     #[inline(always)]
     fn now(&self) -> Nanos {
@@ -194,14 +196,29 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
-    fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {
-        // SAFETY: the value is copied at once; what another CPU could do to it meanwhile is to put another datagram's in its place.
-        unsafe { maps::FRAGMENTS.get(key).copied() }
+    fn fragment(&self, key: &FragmentKey) -> Option<*mut Fragment> {
+        maps::FRAGMENTS.get_ptr_mut(key)
     }
 
     #[inline(always)]
-    fn insert_fragment(&self, key: &FragmentKey, fragment: &Fragment) -> Result<(), InsertError> {
-        insert(maps::FRAGMENTS.insert(key, fragment, u64::from(BPF_ANY)).err().map_or(0, i64::from))
+    fn with_fragment<R>(&self, found: &*mut Fragment, change: impl FnOnce(&mut Fragment) -> R) -> Option<R> {
+        let fragment = *found;
+        let held = lock::Held::take(fragment)?;
+        // SAFETY: the pointer came from a lookup in this program run, and its lock is held; see firewall_common::fragment::datagram for
+        // what may happen to it all the same.
+        let result = unsafe { change(&mut *fragment) };
+        held.release();
+        Some(result)
+    }
+
+    #[inline(always)]
+    fn insert_fragment(&self, key: &FragmentKey, fill: impl FnOnce(&mut Fragment)) -> Result<(), InsertError> {
+        let Some(fragment) = maps::FRAGMENT_SCRATCH.get_ptr_mut(0) else { return Err(InsertError::Refused) };
+        // SAFETY: this CPU's own element, whose lock nobody takes; a program is not interrupted by another run on its CPU.
+        let fragment = unsafe { &mut *fragment };
+        fill(fragment);
+        let fragment: &Fragment = fragment;
+        insert(maps::FRAGMENTS.insert(key, fragment, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
     }
 
     #[inline(always)]
@@ -420,6 +437,26 @@ impl<C: Stages> Env for Kernel<'_, C> {
     #[inline(always)]
     fn first<P: Packet>(&self, _packet: &P, visit: &mut Visit, outcome: &mut Outcome) {
         self.context.first(visit, outcome);
+    }
+
+    #[inline(always)]
+    fn first_fragment<P: Packet>(&self, _packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+        self.context.first_fragment(visit, outcome)
+    }
+
+    #[inline(always)]
+    fn later_fragment<P: Packet>(&self, _packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+        self.context.later_fragment(visit, outcome)
+    }
+
+    #[inline(always)]
+    fn follow_fragment<P: Packet>(&self, _packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+        self.context.follow_fragment(visit, outcome)
+    }
+
+    #[inline(always)]
+    fn remember_fragment<P: Packet>(&self, _packet: &P, visit: &mut Visit, outcome: &mut Outcome) {
+        self.context.remember_fragment(visit, outcome);
     }
 }
 

@@ -22,6 +22,7 @@ mod answer;
 mod bench;
 mod context;
 mod env;
+mod lock;
 mod maps;
 mod route;
 mod stages;

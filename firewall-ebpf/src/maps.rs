@@ -39,7 +39,7 @@ pub static ESTABLISHED: btf_maps::HashMap<FlowKey, LockedFlow, { config::DEFAULT
 #[map]
 pub static EMBRYONIC: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entries(config::DEFAULT_EMBRYONIC, 0);
 
-/// Datagrams in fragments whose first fragment passed. Written by the dataplane alone.
+/// Datagrams in fragments. Written by the dataplane alone, under the lock in each record.
 #[map]
 pub static FRAGMENTS: LruHashMap<FragmentKey, Fragment> = LruHashMap::with_max_entries(config::DEFAULT_FRAGMENTS, 0);
 
@@ -135,3 +135,7 @@ pub static SCRATCH: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
 /// Where this CPU keeps the visit of a packet that an ICMP error quotes: two visits are too large for the stack.
 #[map]
 pub static QUOTED: PerCpuArray<Visit> = PerCpuArray::with_max_entries(1, 0);
+
+/// Where this CPU puts a new datagram's record together. Its lock stays free.
+#[map]
+pub static FRAGMENT_SCRATCH: PerCpuArray<Fragment> = PerCpuArray::with_max_entries(1, 0);

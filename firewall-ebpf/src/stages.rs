@@ -12,6 +12,7 @@ use aya_ebpf::{
 };
 use firewall_common::{
     account::Outcome,
+    fragment,
     normalize::{self, check, edit},
     packet::Packet,
     parse::{self, Descriptor},
@@ -94,6 +95,10 @@ pub trait Stages: EbpfContext {
     fn check(&self, visit: &mut Visit) -> Result<(), Reason>;
     fn remember(&self, visit: &Visit, last_ack: u32);
     fn rewrite(&self, visit: &mut Visit) -> Result<(), Reason>;
+    fn first_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
+    fn later_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
+    fn follow_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
+    fn remember_fragment(&self, visit: &mut Visit, outcome: &mut Outcome);
 }
 
 /// One stage for one type of context: a global function around the pipeline's.
@@ -155,13 +160,21 @@ fn first<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut V
 
 /// The stages that need state, for one type of context.
 macro_rules! stages {
-    ($context:ty, $raw:ty, $interface:ident, $frame:ident, $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $related:ident,
-     $first:ident, $check:ident, $remember:ident, $rewrite:ident) => {
+    (
+        $context:ty, $raw:ty, $interface:ident, $frame:ident;
+        $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $related:ident, $first:ident;
+        $first_fragment:ident, $later_fragment:ident, $follow_fragment:ident, $remember_fragment:ident;
+        $check:ident, $remember:ident, $rewrite:ident
+    ) => {
         stage!($confirmed, $context, $raw, $interface, $frame, pipeline::confirmed);
         stage!($unconfirmed, $context, $raw, $interface, $frame, pipeline::unconfirmed);
         stage!($revalidate, $context, $raw, $interface, $frame, pipeline::revalidate);
         stage!($related, $context, $raw, $interface, $frame, relate::related);
         stage!($first, $context, $raw, $interface, $frame, first);
+        stage!($first_fragment, $context, $raw, $interface, $frame, fragment::stages::first);
+        stage!($later_fragment, $context, $raw, $interface, $frame, fragment::stages::later);
+        stage!($follow_fragment, $context, $raw, $interface, $frame, fragment::stages::follow);
+        stage!($remember_fragment, $context, $raw, $interface, $frame, fragment::stages::remember);
         normalizing!($check, $context, $raw, $interface, $frame, check::check);
         remembering!($remember, $context, $raw, $interface);
         normalizing!($rewrite, $context, $raw, $interface, $frame, edit::rewrite);
@@ -193,6 +206,26 @@ macro_rules! stages {
             }
 
             #[inline(always)]
+            fn first_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+                Step::from_number($first_fragment(self.as_ptr().cast(), visit, outcome))
+            }
+
+            #[inline(always)]
+            fn later_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+                Step::from_number($later_fragment(self.as_ptr().cast(), visit, outcome))
+            }
+
+            #[inline(always)]
+            fn follow_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+                Step::from_number($follow_fragment(self.as_ptr().cast(), visit, outcome))
+            }
+
+            #[inline(always)]
+            fn remember_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) {
+                let _ = $remember_fragment(self.as_ptr().cast(), visit, outcome);
+            }
+
+            #[inline(always)]
             fn check(&self, visit: &mut Visit) -> Result<(), Reason> {
                 result($check(self.as_ptr().cast(), visit))
             }
@@ -211,30 +244,14 @@ macro_rules! stages {
 }
 
 stages!(
-    XdpContext,
-    xdp_md,
-    ingress_ifindex,
-    XdpFrame,
-    confirmed_xdp,
-    unconfirmed_xdp,
-    revalidate_xdp,
-    related_xdp,
-    first_xdp,
-    check_xdp,
-    remember_xdp,
-    rewrite_xdp
+    XdpContext, xdp_md, ingress_ifindex, XdpFrame;
+    confirmed_xdp, unconfirmed_xdp, revalidate_xdp, related_xdp, first_xdp;
+    first_fragment_xdp, later_fragment_xdp, follow_fragment_xdp, remember_fragment_xdp;
+    check_xdp, remember_xdp, rewrite_xdp
 );
 stages!(
-    TcContext,
-    __sk_buff,
-    ifindex,
-    SkbFrame,
-    confirmed_skb,
-    unconfirmed_skb,
-    revalidate_skb,
-    related_skb,
-    first_skb,
-    check_skb,
-    remember_skb,
-    rewrite_skb
+    TcContext, __sk_buff, ifindex, SkbFrame;
+    confirmed_skb, unconfirmed_skb, revalidate_skb, related_skb, first_skb;
+    first_fragment_skb, later_fragment_skb, follow_fragment_skb, remember_fragment_skb;
+    check_skb, remember_skb, rewrite_skb
 );

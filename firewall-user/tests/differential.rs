@@ -165,8 +165,6 @@ fn differ(replies: Replies, seed: u64) {
     }
     let mut host = World::with_room(ROOM as usize, ROOM as usize);
     let mut kernel = Kernel::load(ROOM, ROOM);
-    host.set_flags(config_flags::TABLE_FULL_PASS);
-    kernel.set_flags(config_flags::TABLE_FULL_PASS);
     let mut random = fastrand::Rng::with_seed(seed);
     let policies = policies();
     let mut verdicts: BTreeMap<String, usize> = BTreeMap::new();
@@ -179,6 +177,9 @@ fn differ(replies: Replies, seed: u64) {
             let tables = &policies[(number / POLICY_EVERY) % policies.len()];
             host.load(tables);
             kernel.load(tables);
+            let lenient = [0, config_flags::FRAGMENT_BEFORE_FIRST_PASS, config_flags::FRAGMENT_DF_PASS][(number / POLICY_EVERY) % 3];
+            host.set_flags(config_flags::TABLE_FULL_PASS | lenient);
+            kernel.set_flags(config_flags::TABLE_FULL_PASS | lenient);
         }
         if number % LEAP_EVERY == LEAP_EVERY - 1 {
             leap(&mut host, &mut kernel, &mut random);

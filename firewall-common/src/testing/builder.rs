@@ -43,6 +43,8 @@ pub struct Packet {
     pub ip_options: Vec<u8>,
     /// IPv6 extension headers: number, and the body after the length byte, eight bytes each less two in the first.
     pub extensions: Vec<(u8, Vec<u8>)>,
+    /// The same behind the fragment header: part of what is cut into fragments.
+    pub inner: Vec<(u8, Vec<u8>)>,
     pub part: Option<Part>,
     pub payload: Payload,
 }
@@ -67,6 +69,7 @@ impl Packet {
             hop_limit: 64,
             ip_options: Vec::new(),
             extensions: Vec::new(),
+            inner: Vec::new(),
             part: None,
             payload,
         }
@@ -181,10 +184,16 @@ impl Packet {
         sum.add_2bytes([0, self.protocol()]).add_2bytes((length as u16).to_be_bytes())
     }
 
+    /// Bytes of the datagram that fragments are cut from.
+    #[must_use]
+    pub fn datagram_length(&self) -> usize {
+        chain(&self.inner, self.protocol()).len() + self.transport().len()
+    }
+
     /// The frame's bytes.
     #[must_use]
     pub fn build(&self) -> Frame {
-        let whole = self.transport();
+        let whole = [chain(&self.inner, self.protocol()), self.transport()].concat();
         let body = match self.part {
             None => &whole[..],
             Some(part) => {
@@ -229,20 +238,15 @@ impl Packet {
     }
 
     fn header_v6(&self, bytes: &mut Vec<u8>, length: usize) {
+        let inner = self.inner.first().map_or(self.protocol(), |(number, _)| *number);
         let fragment = self.part.map(|part| Ipv6FragmentHeader {
-            next_header: IpNumber(self.protocol()),
+            next_header: IpNumber(inner),
             fragment_offset: fragment_offset(part.offset),
             more_fragments: part.more,
             identification: part.identification,
         });
-        let last = if fragment.is_some() { protocol::FRAGMENT } else { self.protocol() };
-        let mut chain = Vec::new();
-        for (place, (_, body)) in self.extensions.iter().enumerate() {
-            let next = self.extensions.get(place + 1).map_or(last, |(number, _)| *number);
-            assert_eq!((body.len() + 2) % 8, 0, "an extension header is a multiple of eight bytes");
-            chain.extend([next, (body.len() / 8) as u8]);
-            chain.extend(body);
-        }
+        let last = if fragment.is_some() { protocol::FRAGMENT } else { inner };
+        let mut chain = chain(&self.extensions, last);
         if let Some(fragment) = fragment {
             chain.extend(fragment.to_bytes());
         }
@@ -257,6 +261,18 @@ impl Packet {
         bytes.extend(header.to_bytes());
         bytes.extend(chain);
     }
+}
+
+/// Extension headers, the last of which names `last` as what follows.
+fn chain(extensions: &[(u8, Vec<u8>)], last: u8) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (place, (_, body)) in extensions.iter().enumerate() {
+        let next = extensions.get(place + 1).map_or(last, |(number, _)| *number);
+        assert_eq!((body.len() + 2) % 8, 0, "an extension header is a multiple of eight bytes");
+        bytes.extend([next, (body.len() / 8) as u8]);
+        bytes.extend(body);
+    }
+    bytes
 }
 
 fn fragment_offset(bytes: usize) -> IpFragOffset {

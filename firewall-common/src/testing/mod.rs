@@ -15,5 +15,6 @@ pub mod profiles;
 pub mod script;
 pub mod stream;
 pub mod tables;
+pub mod train;
 pub mod verify;
 pub mod world;

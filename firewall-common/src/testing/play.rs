@@ -14,11 +14,11 @@ use crate::{
         profiles,
         script::{self, About, Edit, Expect, Kind, Line, Number, Outcome, Place, Record, Send, Side, Step},
         tables::Tables,
-        world::World,
+        world::{Faults, World},
     },
     time::Nanos,
     verdict::Verdict,
-    wire::{ethernet::ether_type, quote, tcp::Segment},
+    wire::{ethernet::ether_type, protocol, quote, tcp::Segment},
 };
 
 /// A firewall under test.
@@ -45,6 +45,10 @@ pub trait Subject {
     /// Lets time pass for one flow only.
     fn age(&mut self, key: &FlowKey, by: Nanos);
     fn counters(&mut self) -> Counters;
+    /// From now on another CPU holds the record of every datagram there is, or lets go of it.
+    fn hold_datagrams(&mut self, held: bool);
+    /// Judges two packets at once where there are CPUs for it, and tells which passed.
+    fn race(&mut self, frames: [&[u8]; 2], arrival: Arrival) -> [bool; 2];
 }
 
 impl Subject for World {
@@ -87,6 +91,14 @@ impl Subject for World {
     fn counters(&mut self) -> Counters {
         Self::counters(self)
     }
+
+    fn hold_datagrams(&mut self, held: bool) {
+        self.faults.set(Faults { busy: held, ..self.faults.get() });
+    }
+
+    fn race(&mut self, frames: [&[u8]; 2], arrival: Arrival) -> [bool; 2] {
+        frames.map(|frame| Self::judge(self, frame, arrival).passes())
+    }
 }
 
 /// The client's and others' packets come in by this.
@@ -123,6 +135,7 @@ pub fn play(case: &Case, level: Inspection, family: Family, seed: u64, subject: 
     let column = LEVELS.iter().position(|candidate| *candidate == level).unwrap_or(0);
     subject.clear();
     subject.load(&policy(level.name(), level)?);
+    subject.set_flags(0);
     let mut sent = 0;
     for line in &lines {
         match &line.step {
@@ -132,6 +145,7 @@ pub fn play(case: &Case, level: Inspection, family: Family, seed: u64, subject: 
                 subject.clear();
                 conversation = Conversation::new(&mut random);
             }
+            Step::Flags(flags) => subject.set_flags(*flags),
             Step::Far => conversation.first = [0x5000_0000, 0x6000_0000],
             Step::Send { packet, expect, becomes } => {
                 let (frame, arrival) = frame(packet, family, &conversation);
@@ -357,7 +371,10 @@ fn edit_packet(packet: &mut Packet, edit: &Edit, peer_first: u32) {
             edit_payload(&mut packet.payload, &Edit::Options([&head[..], &blocks].concat()));
         }
         Edit::IpOptions(options) => packet.ip_options.clone_from(options),
-        Edit::Extensions(numbers) => packet.extensions = numbers.iter().map(|number| (*number, vec![0; 6])).collect(),
+        Edit::Extensions(numbers) => packet.extensions.extend(numbers.iter().map(|number| (*number, vec![0; 6]))),
+        Edit::InnerExtensions(numbers) => packet.inner.extend(numbers.iter().map(|number| (*number, vec![0; 6]))),
+        Edit::Routing(kind, left) => packet.extensions.push((protocol::ROUTING, vec![*kind, *left, 0, 0, 0, 0])),
+        Edit::LongOptions(length) => packet.extensions.push((protocol::DESTINATION_OPTIONS, vec![0; length - 2])),
         Edit::DontFragment => packet.dont_fragment = true,
         Edit::HopLimit(hops) => packet.hop_limit = *hops,
         Edit::Vlan(tags) => {
@@ -367,6 +384,7 @@ fn edit_packet(packet: &mut Packet, edit: &Edit, peer_first: u32) {
         Edit::Fragment { offset, length, more } => {
             packet.part = Some(Part { offset: *offset, length: Some(*length), more: *more, identification: 4711 });
         }
+        Edit::Identification(identification) => packet.part = packet.part.map(|part| Part { identification: *identification, ..part }),
         Edit::Source(place) => packet.from = elsewhere(packet.from, packet.to, *place),
         Edit::Destination(place) => packet.to = elsewhere(packet.to, packet.from, *place),
         _ => edit_payload(&mut packet.payload, edit),
@@ -436,6 +454,7 @@ fn tamper(frame: &mut Frame, family: Family, edit: &Edit) {
         Edit::TcpChecksum { unfinished: true } => frame.unfinish(),
         Edit::Reserved(bits) => frame.set_reserved(*bits),
         Edit::UdpLength(length) => frame.patch_transport(4, &length.to_be_bytes()),
+        Edit::NextHeader(number) => frame.bytes[frame.transport_at - 8] = *number,
         _ => {}
     }
 }

@@ -33,9 +33,10 @@
 //! `=> PACKET` after the expectations is the packet that goes on, with checksums as its own; without it the packet goes on as it came.
 //!
 //! Other lines: `HS` (a whole handshake), `@30s` or `@500ms` (time passes), `policy NAME`, `forget` (an empty table and new random
-//! numbers), `far` (first numbers far from zero, for scripts with bare numbers).
+//! numbers), `far` (first numbers far from zero, for scripts with bare numbers), `set before-first` and `set df` (fragments may come before
+//! their first, or have "don't fragment" set; `set nothing` takes both back).
 
-use crate::{flow::State, reason::Reason, time::Nanos, wire::tcp::flags};
+use crate::{config::config_flags, flow::State, reason::Reason, time::Nanos, wire::tcp::flags};
 
 /// Who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,14 +99,24 @@ pub enum Edit {
     Pad(usize),
     /// `ipopt=HEX`: IPv4 options.
     IpOptions(Vec<u8>),
-    /// `ext=0,60`: IPv6 extension headers of eight bytes each, all zero.
+    /// `ext=0,60`: IPv6 extension headers of eight bytes each, all zero; after those there are already.
     Extensions(Vec<u8>),
+    /// `inner=60`: the same behind the fragment header, as part of what is cut into fragments.
+    InnerExtensions(Vec<u8>),
+    /// `rh=TYPE/LEFT`: an IPv6 routing header with segments left.
+    Routing(u8, u8),
+    /// `long=N`: IPv6 destination options of N bytes.
+    LongOptions(usize),
     /// `frag=OFFSET:LENGTH` (bytes; `+` at the end for more fragments), of datagram 4711.
     Fragment {
         offset: usize,
         length: usize,
         more: bool,
     },
+    /// `id=N`: of that datagram instead; after `frag`.
+    Identification(u32),
+    /// `next=N`: next header in the IPv6 fragment header.
+    NextHeader(u8),
     /// `df`: do not fragment.
     DontFragment,
     /// `vlan=N`: so many tags.
@@ -210,6 +221,8 @@ pub enum Step {
     Policy(String),
     Forget,
     Far,
+    /// Bits of [`config_flags`].
+    Flags(u32),
 }
 
 /// A step and the line it stands in.
@@ -285,6 +298,9 @@ fn step(text: &str) -> Result<Step, String> {
     match text {
         "forget" => return Ok(Step::Forget),
         "far" => return Ok(Step::Far),
+        "set before-first" => return Ok(Step::Flags(config_flags::FRAGMENT_BEFORE_FIRST_PASS)),
+        "set df" => return Ok(Step::Flags(config_flags::FRAGMENT_DF_PASS)),
+        "set nothing" => return Ok(Step::Flags(0)),
         _ => {}
     }
     if let Some(name) = text.strip_prefix("policy ") {
@@ -456,7 +472,15 @@ fn edit(word: &str) -> Result<Edit, String> {
         "pad" => Edit::Pad(number(value)?),
         "ipopt" => Edit::IpOptions(bytes(value)?),
         "ext" => Edit::Extensions(value.split(',').map(number).collect::<Result<_, _>>()?),
+        "inner" => Edit::InnerExtensions(value.split(',').map(number).collect::<Result<_, _>>()?),
+        "rh" => {
+            let (kind, left) = value.split_once('/').ok_or("rh=TYPE/LEFT")?;
+            Edit::Routing(number(kind)?, number(left)?)
+        }
+        "long" => Edit::LongOptions(number(value)?),
         "frag" => fragment(value)?,
+        "id" => Edit::Identification(number(value)?),
+        "next" => Edit::NextHeader(number(value)?),
         "df" => Edit::DontFragment,
         "vlan" => Edit::Vlan(number(value)?),
         "csum" if value == "bad" => Edit::BadChecksum,

@@ -8,6 +8,7 @@ use crate::{
         builder::{Packet, Part, Payload},
         endpoint::{Endpoint, Plan},
         host::{CLIENT, Family, Host, OTHER, SERVER},
+        train,
     },
     wire::{
         ethernet::ether_type,
@@ -123,7 +124,11 @@ impl Stream {
                 self.connections[place].ends[1 - side].receive(&segment);
             }
             let packet = Packet::tcp(family, from, to, &segment);
-            self.send(&packet, side == 1);
+            if self.random.u8(..16) == 0 {
+                self.train(&packet, side == 1);
+            } else {
+                self.send(&packet, side == 1);
+            }
             if self.random.u8(..6) == 0 {
                 let mutant = self.mutate(segment);
                 let packet = Packet::tcp(family, from, to, &mutant);
@@ -216,6 +221,24 @@ impl Stream {
         self.waiting.push((frame.bytes, arrival));
     }
 
+    /// Sends a packet in fragments, half of the times as they should be.
+    fn train(&mut self, packet: &Packet, from_server: bool) {
+        let mut packet = packet.clone();
+        if packet.family == Family::V6 && self.random.u8(..4) == 0 {
+            packet.inner.push((protocol::DESTINATION_OPTIONS, vec![0; 6]));
+        }
+        let mut train = train::cut(&packet, self.random.u32(..1024), &mut self.random);
+        if self.random.bool() {
+            train::derail(&mut train, &mut self.random);
+        }
+        let arrival = self.arrival(from_server);
+        for fragment in train {
+            let mut bytes = fragment.build().bytes;
+            bytes.resize(bytes.len().max(shortest(arrival)), 0);
+            self.waiting.push((bytes, arrival));
+        }
+    }
+
     fn other(&mut self) {
         let family = if self.random.bool() { Family::V4 } else { Family::V6 };
         let from_server = self.random.u8(..3) == 0;
@@ -238,7 +261,11 @@ impl Stream {
                 ..Packet::icmp(family, from, to, self.random.u8(130..145), 0, [0; 4], 24)
             },
         };
-        self.send(&packet, from_server);
+        if self.random.u8(..4) == 0 {
+            self.train(&packet, from_server);
+        } else {
+            self.send(&packet, from_server);
+        }
     }
 
     /// ESP, AH, ESP in UDP, GRE and SCTP, of few associations and few ports, so that flows of them go on.

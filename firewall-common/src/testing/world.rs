@@ -85,6 +85,8 @@ pub struct Faults {
     pub established: bool,
     pub fragments: bool,
     pub histories: bool,
+    /// Another CPU holds every datagram's record.
+    pub busy: bool,
 }
 
 /// The secret of firewalls under test.
@@ -103,7 +105,7 @@ pub struct World {
     bitmaps: HashMap<u32, Bitmap>,
     established: RefCell<Table<FlowKey, Record>>,
     embryonic: RefCell<Table<FlowKey, Record>>,
-    fragments: RefCell<Table<FragmentKey, Fragment>>,
+    fragments: RefCell<Table<FragmentKey, Rc<Cell<Fragment>>>>,
     /// Every packet comes in by a software device.
     pub software: Cell<bool>,
     histories: RefCell<HashMap<FlowKey, History>>,
@@ -301,6 +303,7 @@ fn change<R>(record: &Record, change: impl FnOnce(&mut Flow) -> R) -> R {
 
 impl Env for World {
     type Found = Record;
+    type Datagram = Rc<Cell<Fragment>>;
 
     fn now(&self) -> Nanos {
         self.clock.get()
@@ -361,12 +364,28 @@ impl Env for World {
         self.histories.borrow_mut().remove(key);
     }
 
-    fn fragment(&self, key: &FragmentKey) -> Option<Fragment> {
+    fn fragment(&self, key: &FragmentKey) -> Option<Rc<Cell<Fragment>>> {
         self.fragments.borrow_mut().get(key)
     }
 
-    fn insert_fragment(&self, key: &FragmentKey, fragment: &Fragment) -> Result<(), InsertError> {
-        if self.faults.get().fragments { Err(InsertError::Refused) } else { self.fragments.borrow_mut().insert(*key, *fragment) }
+    fn with_fragment<R>(&self, found: &Rc<Cell<Fragment>>, change: impl FnOnce(&mut Fragment) -> R) -> Option<R> {
+        if self.faults.get().busy {
+            return None;
+        }
+        let mut fragment = found.get();
+        let result = change(&mut fragment);
+        found.set(fragment);
+        Some(result)
+    }
+
+    fn insert_fragment(&self, key: &FragmentKey, fill: impl FnOnce(&mut Fragment)) -> Result<(), InsertError> {
+        let mut table = self.fragments.borrow_mut();
+        if table.entries.contains_key(key) {
+            return Err(InsertError::Exists);
+        }
+        let mut fragment = Fragment::default();
+        fill(&mut fragment);
+        if self.faults.get().fragments { Err(InsertError::Refused) } else { table.insert(*key, Rc::new(Cell::new(fragment))) }
     }
 
     fn address_class(&self, slot: u32, dimension: Dimension, address: &Address) -> u32 {

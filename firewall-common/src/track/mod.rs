@@ -5,6 +5,7 @@ pub mod bypass;
 pub mod handshake;
 pub mod ipsec;
 pub mod other;
+pub mod piece;
 pub mod tcp_state;
 pub mod tcp_window;
 pub mod timeout;

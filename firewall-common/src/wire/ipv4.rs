@@ -54,6 +54,12 @@ impl Header<'_> {
 
     #[inline(always)]
     #[must_use]
+    pub const fn dont_fragment(&self) -> bool {
+        self.0[6] & 0x40 != 0
+    }
+
+    #[inline(always)]
+    #[must_use]
     pub const fn more_fragments(&self) -> bool {
         self.0[6] & 0x20 != 0
     }

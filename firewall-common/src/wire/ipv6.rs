@@ -59,14 +59,29 @@ impl Header<'_> {
     }
 }
 
-/// True for the headers a chain consists of.
+/// True for the headers a chain consists of (RFC 7045 §4), but for those that hide what follows: ESP, and AH, which is a flow of its own.
 #[inline(always)]
 #[must_use]
 pub const fn is_extension(next_header: u8) -> bool {
-    matches!(
-        next_header,
-        protocol::HOP_BY_HOP | protocol::ROUTING | protocol::FRAGMENT | protocol::DESTINATION_OPTIONS | protocol::MOBILITY
-    )
+    matches!(next_header, protocol::HOP_BY_HOP | protocol::ROUTING | protocol::FRAGMENT | protocol::DESTINATION_OPTIONS)
+        || is_message(next_header)
+}
+
+/// True for extension headers that are a protocol's whole message when nothing follows them (RFC 6275 §6.1.1, RFC 7401 §5.1, RFC 5533 §5.2).
+#[inline(always)]
+const fn is_message(next_header: u8) -> bool {
+    matches!(next_header, protocol::MOBILITY | protocol::HIP | protocol::SHIM6)
+}
+
+/// The routing header of Mobile IPv6: its one address is the destination's own (RFC 6275 §6.4).
+const ROUTING_TYPE_HOME: u8 = 2;
+
+/// True for a routing header that sends the packet on to an address the policy does not see. Type 0 does so by definition and is deprecated
+/// (RFC 5095); of others (segment routing, RFC 8754; RPL, RFC 6554) those do that have segments left (RFC 8200 §4.4).
+#[inline(always)]
+const fn is_source_route(header: &[u8; 8]) -> bool {
+    let (kind, segments_left) = (header[2], header[3]);
+    kind == 0 || (segments_left != 0 && kind != ROUTING_TYPE_HOME)
 }
 
 struct Walk<'a, P> {
@@ -74,12 +89,15 @@ struct Walk<'a, P> {
     next: u32,
     at: u32,
     start: u32,
+    /// Where the IP packet ends; what the frame holds beyond is padding.
+    end: u32,
     headers: u32,
     error: u32,
     fragment_seen: u32,
     fragment_offset: u32,
     fragment_more: u32,
     fragment_identification: u32,
+    after_fragment: u32,
 }
 
 impl<P: Packet> Walk<'_, P> {
@@ -87,6 +105,13 @@ impl<P: Packet> Walk<'_, P> {
     fn fail(&mut self, reason: Reason) -> bool {
         self.error = reason as u32;
         false
+    }
+
+    /// The chain goes on past the packet's end. In a first fragment that hides what the rest of it holds (RFC 7112 §5).
+    #[inline(always)]
+    fn incomplete(&mut self) -> bool {
+        let reason = if self.fragment_more != 0 { Reason::FragmentTiny } else { Reason::InvalidIpLength };
+        self.fail(reason)
     }
 }
 
@@ -101,24 +126,35 @@ impl<P: Packet> Step for Walk<'_, P> {
         if (next == protocol::HOP_BY_HOP && self.headers != 0) || (next == protocol::FRAGMENT && self.fragment_seen != 0) {
             return self.fail(Reason::Ipv6ExtensionChain);
         }
-        if self.headers >= MOST_EXTENSIONS || self.at - self.start > MOST_EXTENSION_BYTES {
+        if self.headers >= MOST_EXTENSIONS {
             return self.fail(Reason::Ipv6ExtensionChain);
+        }
+        if self.at + 8 > self.end {
+            return self.incomplete();
         }
         let Some(header): Option<&[u8; 8]> = self.packet.read(self.at) else {
             return self.fail(missing(self.packet, self.at + 8));
         };
-        // Type 0 routing headers are source routes (RFC 5095).
-        if next == protocol::ROUTING && header[2] == 0 {
+        let length = if next == protocol::FRAGMENT { 8 } else { (u32::from(header[1]) + 1) * 8 };
+        if self.at + length > self.end {
+            return self.incomplete();
+        }
+        if self.at + length - self.start > MOST_EXTENSION_BYTES {
+            return self.fail(Reason::Ipv6ExtensionChain);
+        }
+        if is_message(next) && header[0] == protocol::NO_NEXT_HEADER {
+            return false;
+        }
+        if next == protocol::ROUTING && is_source_route(header) {
             return self.fail(Reason::IpOptionSourceRoute);
         }
+        self.at += length;
         if next == protocol::FRAGMENT {
             self.fragment_seen = 1;
             self.fragment_offset = u32::from(u16::from_be_bytes([header[2], header[3]]) & 0xfff8);
             self.fragment_more = u32::from(header[3] & 1);
             self.fragment_identification = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-            self.at += 8;
-        } else {
-            self.at += (u32::from(header[1]) + 1) * 8;
+            self.after_fragment = self.at;
         }
         self.next = u32::from(header[0]);
         self.headers += 1;
@@ -126,24 +162,27 @@ impl<P: Packet> Step for Walk<'_, P> {
     }
 }
 
-/// Walks the extension headers from the descriptor's transport offset on: `at`, `protocol` and `piece` are then those of the end of the
-/// chain. A later fragment ends it, for what follows is the middle of a datagram.
+/// Walks the extension headers from the descriptor's transport offset on, in a packet that ends at `end`: `at`, `protocol` and `piece` are
+/// then those of the end of the chain. A later fragment ends it, for what follows is the middle of a datagram.
 ///
 /// # Errors
-/// [`Reason::Ipv6ExtensionChain`], [`Reason::IpOptionSourceRoute`], [`Reason::FrameTooShort`], [`Reason::HeadersNotLinear`].
+/// [`Reason::Ipv6ExtensionChain`], [`Reason::IpOptionSourceRoute`], [`Reason::InvalidIpLength`], [`Reason::FragmentTiny`],
+/// [`Reason::FrameTooShort`], [`Reason::HeadersNotLinear`].
 #[inline(never)]
-pub fn walk_chain<P: Packet>(packet: &P, descriptor: &mut Descriptor) -> Result<(), Reason> {
+pub fn walk_chain<P: Packet>(packet: &P, end: u32, descriptor: &mut Descriptor) -> Result<(), Reason> {
     let mut walk = Walk {
         packet,
         next: u32::from(descriptor.key.protocol),
         at: descriptor.at,
         start: descriptor.at,
+        end,
         headers: 0,
         error: 0,
         fragment_seen: 0,
         fragment_offset: 0,
         fragment_more: 0,
         fragment_identification: 0,
+        after_fragment: 0,
     };
     verifier::repeat(MOST_EXTENSIONS + 1, &mut walk);
     if let Some(reason) = Reason::from_number(walk.error as u8) {
@@ -154,5 +193,8 @@ pub fn walk_chain<P: Packet>(packet: &P, descriptor: &mut Descriptor) -> Result<
     descriptor.piece.offset = walk.fragment_offset;
     descriptor.piece.more = walk.fragment_more != 0;
     descriptor.piece.identification = walk.fragment_identification;
+    if walk.fragment_seen != 0 {
+        descriptor.piece.skipped = walk.at.wrapping_sub(walk.after_fragment) as u16;
+    }
     Ok(())
 }

@@ -27,7 +27,7 @@ pub fn read<P: Packet>(packet: &P, descriptor: &mut Descriptor) -> Result<(), Re
     let receiver = *descriptor.destination();
     descriptor.at += icmp::HEADER;
     descriptor.ip_at = descriptor.at;
-    let source = if descriptor.v4 { header_v4(packet, descriptor)? } else { header_v6(packet, descriptor)? };
+    let source = if descriptor.v4 { header_v4(packet, descriptor)? } else { header_v6(packet, end, descriptor)? };
     // What lies behind the error in its frame is no part of it.
     if descriptor.at > end {
         return Err(Reason::IcmpErrorBadQuote);
@@ -63,9 +63,9 @@ fn header_v4<P: Packet>(packet: &P, descriptor: &mut Descriptor) -> Result<Addre
     Ok(header.source())
 }
 
-/// Reads the quoted IPv6 header and its extension headers; tells its source.
+/// Reads the quoted IPv6 header and its extension headers, which do not go on past the error's `end`; tells its source.
 #[inline(always)]
-fn header_v6<P: Packet>(packet: &P, descriptor: &mut Descriptor) -> Result<Address, Reason> {
+fn header_v6<P: Packet>(packet: &P, end: u32, descriptor: &mut Descriptor) -> Result<Address, Reason> {
     let header = ipv6::Header(packet.read(descriptor.at).ok_or(Reason::IcmpErrorBadQuote)?);
     if header.version() != 6 {
         return Err(Reason::IcmpErrorBadQuote);
@@ -76,7 +76,7 @@ fn header_v6<P: Packet>(packet: &P, descriptor: &mut Descriptor) -> Result<Addre
     descriptor.key.protocol = header.next_header();
     descriptor.at += ipv6::HEADER;
     if ipv6::is_extension(descriptor.key.protocol) {
-        ipv6::walk_chain(packet, descriptor).map_err(|_| Reason::IcmpErrorBadQuote)?;
+        ipv6::walk_chain(packet, end, descriptor).map_err(|_| Reason::IcmpErrorBadQuote)?;
     }
     Ok(source)
 }

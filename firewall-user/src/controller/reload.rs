@@ -15,7 +15,7 @@ use crate::{
     api::{Applied, Failure, Kind},
     clock,
     dataplane::Slots,
-    policy::{self, Diagnostics, Policy, TableFull, Warning},
+    policy::{self, Diagnostics, DropOrPass, Policy, Warning},
 };
 
 /// The policy side of the controller.
@@ -114,7 +114,13 @@ impl Controller {
         let defaults = policy.defaults();
         let generation = state.slots.switch(&self.maps, &lowered)?;
         self.maps.config.set_reject_rate(defaults.reject_rate);
-        self.set_flag(config_flags::TABLE_FULL_PASS, defaults.table_full == TableFull::Pass);
+        for (flag, what) in [
+            (config_flags::TABLE_FULL_PASS, defaults.table_full),
+            (config_flags::FRAGMENT_BEFORE_FIRST_PASS, defaults.fragments_before_first),
+            (config_flags::FRAGMENT_DF_PASS, defaults.fragments_dont_fragment),
+        ] {
+            self.set_flag(flag, what == DropOrPass::Pass);
+        }
         state.in_force = Some(InForce { path, policy, generation, since: clock.realtime });
         Ok(generation)
     }

@@ -29,12 +29,11 @@ pub const DEFAULT_ONE_SIDED_FLOWS: u32 = 1_024;
 /// Answers to rejected packets per second when nothing is said.
 pub const DEFAULT_REJECT_RATE: u32 = 100;
 
-/// What happens to a packet whose flow finds no room.
+/// What happens to packets of one kind that are dropped unless the policy says otherwise.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum TableFull {
+pub enum DropOrPass {
     #[default]
     Drop,
-    /// It passes without state.
     Pass,
 }
 
@@ -46,7 +45,12 @@ pub struct Defaults {
     pub normalizer: Option<String>,
     pub timeouts: Timeouts,
     pub one_sided_flows: u32,
-    pub table_full: TableFull,
+    /// A packet whose flow finds no room; it passes without state.
+    pub table_full: DropOrPass,
+    /// A fragment that comes before its datagram's first.
+    pub fragments_before_first: DropOrPass,
+    /// A later fragment with "don't fragment" set.
+    pub fragments_dont_fragment: DropOrPass,
     /// Answers to rejected packets per second.
     pub reject_rate: u32,
     pub(super) overrides: Overrides,
@@ -59,7 +63,9 @@ impl Default for Defaults {
             normalizer: None,
             timeouts: Timeouts::DEFAULT,
             one_sided_flows: DEFAULT_ONE_SIDED_FLOWS,
-            table_full: TableFull::Drop,
+            table_full: DropOrPass::Drop,
+            fragments_before_first: DropOrPass::Drop,
+            fragments_dont_fragment: DropOrPass::Drop,
             reject_rate: DEFAULT_REJECT_RATE,
             overrides: Overrides::default(),
         }
@@ -140,7 +146,17 @@ impl<'a> Definitions<'a> {
     }
 
     pub(super) fn read_defaults(&mut self, file: usize, key: Place, table: &'a DeTable<'a>, report: &mut Report<'_>) {
-        const KEYS: [&str; 7] = ["inspection", "normalizer", "timeouts", "idle-timeout", "one-sided-flows", "table-full", "reject-rate"];
+        const KEYS: [&str; 9] = [
+            "inspection",
+            "normalizer",
+            "timeouts",
+            "idle-timeout",
+            "one-sided-flows",
+            "table-full",
+            "fragments-before-first",
+            "fragments-dont-fragment",
+            "reject-rate",
+        ];
         if let Some(first) = self.defaults_place.replace(key) {
             let message = format!("[defaults] is given twice: first in {}", report.sources().reference(first));
             return report.error_with_hint(key, message, "keep one [defaults] for all files of the policy");
@@ -158,9 +174,12 @@ impl<'a> Definitions<'a> {
                 }
                 "idle-timeout" => defaults.overrides.idle = value.duration("idle-timeout", report),
                 "one-sided-flows" => defaults.one_sided_flows = value.number("one-sided-flows", report).unwrap_or_default(),
-                "table-full" => {
-                    let words = [("drop", TableFull::Drop), ("pass", TableFull::Pass)];
-                    defaults.table_full = value.word("table-full", &words, report).unwrap_or_default();
+                "table-full" => defaults.table_full = read_drop_or_pass("table-full", value, report),
+                "fragments-before-first" => {
+                    defaults.fragments_before_first = read_drop_or_pass("fragments-before-first", value, report);
+                }
+                "fragments-dont-fragment" => {
+                    defaults.fragments_dont_fragment = read_drop_or_pass("fragments-dont-fragment", value, report);
                 }
                 "reject-rate" => defaults.reject_rate = value.number("reject-rate", report).unwrap_or_default(),
                 other => {
@@ -400,4 +419,8 @@ fn read_default_inspection(value: Value<'_>, report: &mut Report<'_>) -> Option<
             None
         }
     }
+}
+
+fn read_drop_or_pass(key: &str, value: Value<'_>, report: &mut Report<'_>) -> DropOrPass {
+    value.word(key, &[("drop", DropOrPass::Drop), ("pass", DropOrPass::Pass)], report).unwrap_or_default()
 }

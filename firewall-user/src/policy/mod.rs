@@ -30,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use firewall_common::normalize::Profile;
 
 pub use classes::MAX_DISTINCT_CLASSES;
-pub use definitions::{DEFAULT_ONE_SIDED_FLOWS, DEFAULT_REJECT_RATE, Defaults, TableFull};
+pub use definitions::{DEFAULT_ONE_SIDED_FLOWS, DEFAULT_REJECT_RATE, Defaults, DropOrPass};
 pub use diagnostic::{Diagnostic, Diagnostics, MAX_SHOWN, Warning};
 pub use knob::Setting;
 pub use load::{MAX_RULES, load, load_sources, load_sources_at, read_sources};

@@ -6,7 +6,7 @@ use firewall_common::{flow::Inspection, rule::Action};
 
 use super::{
     Policy,
-    definitions::{Defaults, TableFull},
+    definitions::{Defaults, DropOrPass},
     duration,
     normalizer::Normalizer,
     rule::RuleInfo,
@@ -140,8 +140,14 @@ fn write_defaults(defaults: &Defaults, f: &mut fmt::Formatter<'_>) -> Result<boo
     if defaults.one_sided_flows != built_in.one_sided_flows {
         table.key("one-sided-flows", defaults.one_sided_flows);
     }
-    if defaults.table_full == TableFull::Pass {
-        table.key("table-full", "\"pass\"");
+    for (key, what) in [
+        ("table-full", defaults.table_full),
+        ("fragments-before-first", defaults.fragments_before_first),
+        ("fragments-dont-fragment", defaults.fragments_dont_fragment),
+    ] {
+        if what == DropOrPass::Pass {
+            table.key(key, "\"pass\"");
+        }
     }
     if defaults.reject_rate != built_in.reject_rate {
         table.key("reject-rate", defaults.reject_rate);

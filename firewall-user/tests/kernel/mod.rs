@@ -3,7 +3,7 @@
 //!
 //! The pipeline on the host judges every packet too: what the kernel makes of one, to the last byte, is what the host makes of it.
 
-use std::{borrow::BorrowMut, hash::Hash};
+use std::{borrow::BorrowMut, hash::Hash, sync::Barrier, thread};
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun, TestRunOptions,
@@ -144,38 +144,6 @@ impl Kernel {
         }
     }
 
-    /// Runs a packet: what becomes of it, and its bytes afterwards.
-    fn run(&self, frame: &[u8], egress: bool) -> (Fate, Vec<u8>) {
-        let mut out = vec![0; frame.len() + 256];
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(frame);
-        options.data_out = Some(&mut out);
-        let result = if egress {
-            let program: &SchedClassifier = self.program(program::EGRESS);
-            program.test_run(options)
-        } else {
-            let program: &Xdp = self.program(program::INGRESS);
-            program.test_run(options)
-        };
-        let result = result.unwrap_or_else(|error| panic!("{} bytes cannot be run: {error}", frame.len()));
-        let fate = match (egress, result.return_value) {
-            (false, XDP_PASS) | (true, TC_ACT_UNSPEC) => Fate::Passed,
-            (false, XDP_DROP) | (true, TC_ACT_SHOT) => Fate::Dropped,
-            (false, XDP_TX) => Fate::Answered,
-            (_, value) => panic!("the program returned {value}"),
-        };
-        out.truncate(result.data_size_out as usize);
-        (fate, out)
-    }
-
-    fn program<'a, P>(&'a self, name: &str) -> &'a P
-    where
-        &'a P: TryFrom<&'a Program>,
-    {
-        let program = self.ebpf.program(name).expect("loaded above");
-        program.try_into().unwrap_or_else(|_| panic!("program {name} is of another kind"))
-    }
-
     /// What the counters say of the packet just run: one of them, once.
     fn counted(&mut self) -> Verdict {
         let now = self.counters();
@@ -209,6 +177,38 @@ impl Kernel {
     fn configure(&mut self) {
         self.config.set(0, self.settings, 0).expect("the settings can be written");
     }
+}
+
+/// Runs a packet: what becomes of it, and its bytes afterwards.
+fn run(ebpf: &Ebpf, frame: &[u8], egress: bool) -> (Fate, Vec<u8>) {
+    let mut out = vec![0; frame.len() + 256];
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(frame);
+    options.data_out = Some(&mut out);
+    let result = if egress {
+        let program: &SchedClassifier = program(ebpf, program::EGRESS);
+        program.test_run(options)
+    } else {
+        let program: &Xdp = program(ebpf, program::INGRESS);
+        program.test_run(options)
+    };
+    let result = result.unwrap_or_else(|error| panic!("{} bytes cannot be run: {error}", frame.len()));
+    let fate = match (egress, result.return_value) {
+        (false, XDP_PASS) | (true, TC_ACT_UNSPEC) => Fate::Passed,
+        (false, XDP_DROP) | (true, TC_ACT_SHOT) => Fate::Dropped,
+        (false, XDP_TX) => Fate::Answered,
+        (_, value) => panic!("the program returned {value}"),
+    };
+    out.truncate(result.data_size_out as usize);
+    (fate, out)
+}
+
+fn program<'a, P>(ebpf: &'a Ebpf, name: &str) -> &'a P
+where
+    &'a P: TryFrom<&'a Program>,
+{
+    let program = ebpf.program(name).expect("loaded above");
+    program.try_into().unwrap_or_else(|_| panic!("program {name} is of another kind"))
 }
 
 /// The kernel's clock.
@@ -301,7 +301,7 @@ impl Subject for Kernel {
             self.interfaces.set(LOOPBACK, interface, 0).expect("the interface can be written");
             self.interface = interface;
         }
-        let (fate, out) = self.run(frame, arrival.egress);
+        let (fate, out) = run(&self.ebpf, frame, arrival.egress);
         let verdict = self.counted();
         self.host.set_clock(monotonic().plus(self.ahead));
         let (on_host, changed) = self.host.judge_and_change(frame, arrival);
@@ -369,5 +369,31 @@ impl Subject for Kernel {
         let mut sum = Counters::default();
         self.counters.get(&0, 0).expect("the counters can be read").iter().for_each(|part| add(&mut sum, part));
         sum
+    }
+
+    fn hold_datagrams(&mut self, held: bool) {
+        for (key, fragment) in entries(&self.fragments) {
+            let fragment = Fragment { lock: u32::from(held), ..fragment };
+            self.fragments.insert(key, fragment, BPF_EXIST).expect("the datagram was there");
+        }
+    }
+
+    fn race(&mut self, frames: [&[u8]; 2], arrival: Arrival) -> [bool; 2] {
+        let interface = Interface { zone: arrival.zone, place: arrival.place, flags: 0, reserved: 0 };
+        self.interfaces.set(LOOPBACK, interface, 0).expect("the interface can be written");
+        self.interface = interface;
+        let ebpf = &self.ebpf;
+        let start = Barrier::new(2);
+        let passes = |frame| {
+            start.wait();
+            run(ebpf, frame, arrival.egress).0 == Fate::Passed
+        };
+        let [first, second] = frames;
+        let passed = thread::scope(|scope| {
+            let other = scope.spawn(|| passes(second));
+            [passes(first), other.join().expect("the other thread ends")]
+        });
+        self.seen = self.counters();
+        passed
     }
 }

@@ -8,8 +8,8 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use etherparse::{
-    Ethernet2Header, Icmpv4Type, Icmpv6Type, IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder,
-    SlicedPacket, TcpHeader, TransportSlice, VlanId, icmpv4,
+    Ethernet2Header, Icmpv4Type, Icmpv6Type, IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6FragmentHeader, Ipv6Header,
+    PacketBuilder, SlicedPacket, TcpHeader, TransportSlice, UdpHeader, VlanId, icmpv4,
 };
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
@@ -93,17 +93,51 @@ fn ip(source: IpAddr, destination: IpAddr, protocol: IpNumber) -> Result<IpHeade
     }
 }
 
-/// A later fragment of a UDP datagram: the last one, `offset` bytes from its beginning.
-pub fn last_fragment(from: [u8; 6], to: [u8; 6], source: IpAddr, destination: IpAddr, offset: u16, payload: &[u8]) -> Result<Vec<u8>> {
-    let IpHeaders::Ipv4(mut header, _) = ip(source, destination, IpNumber::UDP)? else { bail!("made for IPv4 only") };
-    header.identification = 0x5eed;
-    header.fragment_offset = IpFragOffset::try_new(offset / 8).context("an offset has 13 bits")?;
-    header.set_payload_len(payload.len()).context("too long")?;
-    header.header_checksum = header.calc_header_checksum();
-    let mut frame = [&to[..], &from[..], &[0x08, 0x00]].concat();
-    header.write(&mut frame).context("cannot write a header")?;
-    frame.extend_from_slice(payload);
-    Ok(frame)
+/// Part of a UDP datagram.
+#[derive(Debug, Clone, Copy)]
+pub struct Fragment<'a> {
+    pub identification: u16,
+    /// In bytes, a multiple of eight.
+    pub offset: u16,
+    pub more: bool,
+    pub bytes: &'a [u8],
+}
+
+impl Fragment<'_> {
+    /// The frame between two MAC addresses.
+    pub fn frame(&self, from: [u8; 6], to: [u8; 6], source: IpAddr, destination: IpAddr) -> Result<Vec<u8>> {
+        let offset = IpFragOffset::try_new(self.offset / 8).context("an offset has 13 bits")?;
+        let mut frame = [to, from].concat();
+        match ip(source, destination, IpNumber::UDP)? {
+            IpHeaders::Ipv4(mut header, _) => {
+                header.identification = self.identification;
+                (header.fragment_offset, header.more_fragments, header.dont_fragment) = (offset, self.more, false);
+                header.set_payload_len(self.bytes.len()).context("too long")?;
+                header.header_checksum = header.calc_header_checksum();
+                frame.extend([0x08, 0x00]);
+                header.write(&mut frame).context("cannot write a header")?;
+            }
+            IpHeaders::Ipv6(mut header, _) => {
+                let fragment = Ipv6FragmentHeader::new(IpNumber::UDP, offset, self.more, self.identification.into());
+                header.next_header = IpNumber::IPV6_FRAGMENTATION_HEADER;
+                header.set_payload_length(fragment.header_len() + self.bytes.len()).context("too long")?;
+                frame.extend([0x86, 0xdd]);
+                header.write(&mut frame).context("cannot write a header")?;
+                frame.extend(fragment.to_bytes());
+            }
+        }
+        frame.extend_from_slice(self.bytes);
+        Ok(frame)
+    }
+}
+
+/// A UDP datagram, header and checksum included.
+pub fn udp(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Result<Vec<u8>> {
+    let header = match ip(source.ip(), destination.ip(), IpNumber::UDP)? {
+        IpHeaders::Ipv4(ip, _) => UdpHeader::with_ipv4_checksum(source.port(), destination.port(), &ip, payload),
+        IpHeaders::Ipv6(ip, _) => UdpHeader::with_ipv6_checksum(source.port(), destination.port(), &ip, payload),
+    };
+    Ok([&header.context("too long")?.to_bytes()[..], payload].concat())
 }
 
 /// An ICMP error of `router` to the segment's sender: the next link takes no more than `mtu` bytes.
@@ -257,7 +291,8 @@ mod tests {
     #[test]
     fn a_fragment_has_its_offset_and_a_right_checksum() {
         let (source, destination) = ("192.0.2.2".parse().expect("an address"), "198.51.100.2".parse().expect("an address"));
-        let frame = last_fragment([2; 6], [4; 6], source, destination, 1480, &[0; 100]).expect("written");
+        let fragment = Fragment { identification: 7, offset: 1480, more: false, bytes: &[0; 100] };
+        let frame = fragment.frame([2; 6], [4; 6], source, destination).expect("written");
         let header = Ipv4Header::from_slice(&frame[14..]).expect("a header").0;
         assert_eq!(header.fragment_offset.byte_offset(), 1480);
         assert_eq!(header.header_checksum, header.calc_header_checksum());

@@ -105,7 +105,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::gateway("vlan", "tagged frames are read and judged", tags::judged),
     Scenario::gateway("attack", "a blind attacker does not disturb an open connection", attack::blind),
     Scenario::gateway("spoofed-side", "an attacker on the wrong side does not get into a flow", attack::wrong_side),
-    Scenario::gateway("fragments", "a datagram in fragments passes, a fragment alone does not", fragments::both),
+    Scenario::gateway("fragments", "large datagrams and pings pass in fragments, a teardrop and a fragment alone do not", fragments::both),
     Scenario::gateway("neighbours", "duplicate IPv6 addresses are detected through Weir", neighbours::duplicates),
     Scenario::gateway("path-mtu", "a narrow path is discovered under a policy without ICMP", path_mtu::discovered).under(path_mtu::POLICY),
     Scenario::gateway("forged-errors", "a forged ICMP error does not reach its victim", path_mtu::forged).under(path_mtu::POLICY),

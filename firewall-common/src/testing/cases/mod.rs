@@ -5,6 +5,9 @@
 
 mod bypass;
 mod close;
+mod extensions;
+mod fragment_flows;
+mod fragments;
 mod handshake;
 mod header;
 mod icmp;
@@ -69,6 +72,9 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         close::ROWS,
         header::ROWS,
         ip::ROWS,
+        fragments::ROWS,
+        fragment_flows::ROWS,
+        extensions::ROWS,
         normalize::ROWS,
         other::ROWS,
         policy::ROWS,

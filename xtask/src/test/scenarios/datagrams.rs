@@ -11,9 +11,12 @@ use etherparse::{IcmpEchoHeader, Icmpv4Type, Icmpv6Type};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::ALLOWED;
-use crate::test::{
-    lab::Lab,
-    network::{Family, inside},
+use crate::{
+    pattern::Pattern,
+    test::{
+        lab::Lab,
+        network::{Family, inside},
+    },
 };
 
 const ROUNDS: u16 = 5;
@@ -38,6 +41,13 @@ pub fn udp(lab: &mut Lab) -> Result<String> {
 }
 
 pub fn ping(lab: &mut Lab) -> Result<String> {
+    pings(lab, 2)?;
+    lab.no_drops()?;
+    Ok(format!("{ROUNDS} each"))
+}
+
+/// Echo requests with so many bytes of payload are answered over both families.
+pub(super) fn pings(lab: &Lab, length: usize) -> Result<()> {
     for family in Family::BOTH {
         let address = lab.network.server_address(family, 0);
         inside(&lab.network.client, || {
@@ -47,17 +57,17 @@ pub fn ping(lab: &mut Lab) -> Result<String> {
             };
             let socket = Socket::new(domain, Type::RAW, Some(protocol)).context("cannot open a raw socket")?;
             socket.set_read_timeout(Some(Duration::from_millis(500)))?;
-            (0..ROUNDS).try_for_each(|round| echo(&socket, address, round).with_context(|| format!("ping {address}")))
+            (0..ROUNDS).try_for_each(|round| echo(&socket, address, round, length).with_context(|| format!("ping {address}")))
         })?;
     }
-    lab.no_drops()?;
-    Ok(format!("{ROUNDS} each"))
+    Ok(())
 }
 
 /// Sends one echo request and waits for its answer.
-fn echo(socket: &Socket, address: SocketAddr, seq: u16) -> Result<()> {
+fn echo(socket: &Socket, address: SocketAddr, seq: u16, length: usize) -> Result<()> {
     let header = IcmpEchoHeader { id: 0x7765, seq };
-    let payload = seq.to_be_bytes();
+    let mut payload = vec![0; length];
+    Pattern::new(seq.into()).fill(&mut payload);
     let (mut request, skip, reply_type) = match address.ip() {
         IpAddr::V4(_) => (etherparse::Icmpv4Header::with_checksum(Icmpv4Type::EchoRequest(header), &payload).to_bytes().to_vec(), 20, 0),
         // The kernel sums what leaves by a raw ICMPv6 socket (RFC 3542 §3.1), and hands over no IPv6 header.
@@ -66,7 +76,7 @@ fn echo(socket: &Socket, address: SocketAddr, seq: u16) -> Result<()> {
     request.extend_from_slice(&payload);
     socket.send_to(&request, &address.into()).context("cannot send")?;
     let deadline = Instant::now() + Duration::from_secs(2);
-    let mut buffer = [0; 200];
+    let mut buffer = vec![0; 200 + length];
     while Instant::now() < deadline {
         let Ok(length) = (&*socket).read(&mut buffer) else { continue };
         // Type, code, checksum, then what was sent.
