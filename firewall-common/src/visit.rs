@@ -3,6 +3,7 @@
 use crate::{
     config::Config,
     env::{Arrival, Settings},
+    flow::NO_SCALE,
     normalize::Edits,
     parse::Descriptor,
     time::Nanos,
@@ -31,6 +32,15 @@ impl Visit {
         Self { descriptor: Descriptor::EMPTY, arrival, settings, now, revalidated: false, edits: Edits::NONE }
     }
 
+    /// Makes of all zeros what [`Self::new`] returns, where that would first lie on a stack.
+    #[inline(always)]
+    pub const fn begin(&mut self, arrival: Arrival, settings: Settings, now: Nanos) {
+        self.descriptor.segment.scale = NO_SCALE;
+        self.arrival = arrival;
+        self.settings = settings;
+        self.now = now;
+    }
+
     /// Slot of the policy in force.
     #[inline(always)]
     #[must_use]
@@ -41,3 +51,21 @@ impl Visit {
 
 // It is copied word by word.
 const _: () = assert!(size_of::<Visit>().is_multiple_of(size_of::<u64>()));
+
+/// Whole words, so that it can be filled word by word.
+const _: () = assert!(size_of::<Visit>().is_multiple_of(size_of::<u64>()));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_visit_of_zeros_begins_as_a_new_one() {
+        let arrival = Arrival { zone: 3, place: 2, egress: true };
+        let settings = Settings { generation: 5, flags: 1, ..Settings::default() };
+        // SAFETY: plain numbers, booleans and enums whose first variant is 0.
+        let mut visit: Visit = unsafe { std::mem::zeroed() };
+        visit.begin(arrival, settings, Nanos(7));
+        assert_eq!(format!("{visit:?}"), format!("{:?}", Visit::new(arrival, settings, Nanos(7))));
+    }
+}

@@ -192,8 +192,8 @@ pub fn drive_pipeline(context: XdpContext) -> u32 {
     let ours = crate::lookup(interface);
     let frame = XdpFrame::new(&context);
     let kernel = Kernel::new(&context, interface);
-    let mut visit = kernel.visit(Arrival { zone: ours.zone, place: ours.place, egress: false });
-    match pipeline(&frame, &kernel, &mut visit) {
+    let Some(visit) = kernel.visit(Arrival { zone: ours.zone, place: ours.place, egress: false }) else { return xdp_action::XDP_ABORTED };
+    match pipeline(&frame, &kernel, visit) {
         Verdict::Learn | Verdict::NoLearn => xdp_action::XDP_PASS,
         Verdict::Drop(_) | Verdict::Answer => xdp_action::XDP_DROP,
     }

@@ -59,10 +59,21 @@ impl<'a, C> Kernel<'a, C> {
 }
 
 impl<C: Stages> Kernel<'_, C> {
-    /// A packet's visit, begun now.
+    /// A packet's visit, begun now; `None` when the map it lies in is not as it must be.
     #[inline(always)]
-    pub fn visit(&self, arrival: Arrival) -> Visit {
-        Visit::new(arrival, self.settings(), self.now())
+    pub fn visit(&self, arrival: Arrival) -> Option<&'static mut Visit> {
+        let visit = maps::VISITS.get_ptr_mut(u32::from(arrival.egress))?;
+        // Word by word: the compiler would make one call of it, to a loop over bytes.
+        let mut word = 0;
+        while word < size_of::<Visit>() / size_of::<u64>() {
+            // SAFETY: this CPU's own element, which is as many words long; see the map for why nobody else uses it meanwhile.
+            unsafe { ptr::write_volatile(visit.cast::<u64>().add(word), 0) };
+            word += 1;
+        }
+        // SAFETY: as above, and all zeros are a visit.
+        let visit = unsafe { &mut *visit };
+        visit.begin(arrival, self.settings(), self.now());
+        Some(visit)
     }
 }
 

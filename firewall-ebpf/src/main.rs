@@ -38,9 +38,9 @@ pub fn ingress(context: XdpContext) -> u32 {
     let ours = lookup(interface);
     let frame = XdpFrame::new(&context);
     let kernel = Kernel::new(&context, interface);
-    let mut visit = kernel.visit(Arrival { zone: ours.zone, place: ours.place, egress: false });
+    let Some(visit) = kernel.visit(Arrival { zone: ours.zone, place: ours.place, egress: false }) else { return xdp_action::XDP_DROP };
     visit.edits.software = ours.flags & interface_flags::UNFINISHED_CHECKSUMS != 0;
-    match pipeline(&frame, &kernel, &mut visit) {
+    match pipeline(&frame, &kernel, visit) {
         Verdict::Learn | Verdict::NoLearn => xdp_action::XDP_PASS,
         Verdict::Drop(_) => xdp_action::XDP_DROP,
         Verdict::Answer => answer::answer(&context, &visit.descriptor),
@@ -60,8 +60,8 @@ pub fn egress(context: TcContext) -> i32 {
     let ours = lookup(interface);
     let frame = SkbFrame::new(&context);
     let kernel = Kernel::new(&context, interface);
-    let mut visit = kernel.visit(Arrival { zone: ours.zone, place: ours.place, egress: true });
-    match pipeline(&frame, &kernel, &mut visit) {
+    let Some(visit) = kernel.visit(Arrival { zone: ours.zone, place: ours.place, egress: true }) else { return TC_ACT_SHOT };
+    match pipeline(&frame, &kernel, visit) {
         Verdict::Learn | Verdict::NoLearn => TC_ACT_UNSPEC,
         Verdict::Drop(_) | Verdict::Answer => TC_ACT_SHOT,
     }

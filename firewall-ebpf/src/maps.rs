@@ -132,7 +132,12 @@ pub static ANSWERS: PerCpuArray<Answers> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static SCRATCH: PerCpuArray<Flow> = PerCpuArray::with_max_entries(1, 0);
 
-/// Where this CPU keeps the visit of a packet that an ICMP error quotes: two visits are too large for the stack.
+/// Where this CPU keeps the visit of the packet it judges, of the ingress program and of the egress one: the stack is short. Neither program is
+/// interrupted by another run of itself on its CPU, for both run with the kernel's bottom halves off.
+#[map]
+pub static VISITS: PerCpuArray<Visit> = PerCpuArray::with_max_entries(2, 0);
+
+/// Where this CPU keeps the visit of a packet that an ICMP error quotes.
 #[map]
 pub static QUOTED: PerCpuArray<Visit> = PerCpuArray::with_max_entries(1, 0);
 
