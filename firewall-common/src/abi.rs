@@ -21,10 +21,13 @@ pub mod map {
     pub const RULE_NAMES: &str = "RULE_NAMES";
     /// Zone names by number, likewise.
     pub const ZONE_NAMES: &str = "ZONE_NAMES";
+    /// Records of what happened, for the controller.
+    pub const EVENTS: &str = "EVENTS";
+    pub const EVENT_COUNTERS: &str = "EVENT_COUNTERS";
     pub const AYA_LOGS: &str = "AYA_LOGS";
 
     /// All that are pinned.
-    pub const PINNED: [&str; 17] = [
+    pub const PINNED: [&str; 19] = [
         ESTABLISHED,
         EMBRYONIC,
         FRAGMENTS,
@@ -41,6 +44,8 @@ pub mod map {
         ONE_SIDED,
         RULE_NAMES,
         ZONE_NAMES,
+        EVENTS,
+        EVENT_COUNTERS,
         AYA_LOGS,
     ];
 }
@@ -55,7 +60,7 @@ pub mod program {
 
 #[cfg(feature = "user")]
 mod pod {
-    use crate::{config, counter, flow, fragment, normalize, rule};
+    use crate::{config, counter, event, flow, fragment, normalize, rule};
 
     macro_rules! pod {
         ($($type:ty),+ $(,)?) => {
@@ -73,6 +78,8 @@ mod pod {
         counter::Counters,
         counter::InterfaceCounters,
         counter::RuleCounters,
+        event::Record,
+        event::Tally,
         flow::Flow,
         flow::FlowKey,
         fragment::FragmentKey,

@@ -3,6 +3,7 @@
 use crate::{
     account::Outcome,
     counter::{Counters, InterfaceCounters, RuleCounters},
+    event,
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
     normalize::Profile,
@@ -37,6 +38,8 @@ pub struct Settings {
     pub flags: u32,
     /// Share of every timeout that applies, in 1/256.
     pub timeout_scale: u32,
+    /// Kinds of events somebody listens to, see [`crate::config::Config::event_kinds`].
+    pub event_kinds: u32,
 }
 
 /// What a first look at an established flow tells without its lock. Each field is one aligned word, written by one store.
@@ -123,9 +126,12 @@ pub trait Env {
     /// `place` as in [`Arrival::place`].
     fn count_interface(&self, place: u8, add: impl FnOnce(&mut InterfaceCounters));
     fn notice(&self, notice: Notice);
+    /// Sends an event to those who listen: the record that `fill` makes of an all-zero one. Counted instead when too many of its kind were
+    /// sent in this second.
+    fn emit(&self, kind: event::Kind, now: Nanos, fill: impl FnOnce(&mut event::Record));
 
     /// Stage *track* for a flow in the established table: [`pipeline::confirmed`], which see. The kernel side makes of this and of the
-    /// three methods below functions of their own, which the verifier checks once each and not once for every way that leads to them.
+    /// methods below functions of their own, which the verifier checks once each and not once for every way that leads to them.
     fn confirmed<P: Packet>(&self, packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step
     where
         Self: Sized,
@@ -155,5 +161,13 @@ pub trait Env {
         Self: Sized,
     {
         pipeline::first(packet, self, visit, outcome);
+    }
+
+    /// Tells what became of the packet: [`event::report::report`]. Called only when somebody listens.
+    fn report(&self, visit: &mut Visit, outcome: &mut Outcome)
+    where
+        Self: Sized,
+    {
+        event::report::report(self, visit, outcome);
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     config::Config,
     env::{Arrival, Settings},
+    event::NO_ZONE,
     parse::Descriptor,
     time::Nanos,
 };
@@ -18,6 +19,8 @@ pub struct Visit {
     pub now: Nanos,
     /// The flow has been judged by the policy in force on this visit.
     pub revalidated: bool,
+    /// Zone a first packet leaves by, once it is known.
+    pub to_zone: u8,
 }
 
 impl Visit {
@@ -25,7 +28,7 @@ impl Visit {
     #[inline(always)]
     #[must_use]
     pub const fn new(arrival: Arrival, settings: Settings, now: Nanos) -> Self {
-        Self { descriptor: Descriptor::EMPTY, arrival, settings, now, revalidated: false }
+        Self { descriptor: Descriptor::EMPTY, arrival, settings, now, revalidated: false, to_zone: NO_ZONE }
     }
 
     /// Slot of the policy in force.

@@ -12,6 +12,7 @@ use aya_ebpf::{
 };
 use firewall_common::{
     account::Outcome,
+    event,
     packet::Packet,
     parse::{self, Descriptor},
     pipeline::{self, Step},
@@ -69,6 +70,7 @@ pub trait Stages: EbpfContext {
     fn unconfirmed(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn revalidate(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn first(&self, visit: &mut Visit, outcome: &mut Outcome);
+    fn report(&self, visit: &mut Visit, outcome: &mut Outcome);
 }
 
 /// One stage for one type of context: a global function around the pipeline's.
@@ -95,13 +97,21 @@ fn first<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut V
     Step::Done
 }
 
-/// The four stages that need state, for one type of context.
+/// An event changes nothing for its packet.
+#[inline(always)]
+fn report<P: Packet, C: Stages>(_packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+    event::report::report(kernel, visit, outcome);
+    Step::Done
+}
+
+/// The stages that need state, and the events, for one type of context.
 macro_rules! stages {
-    ($context:ty, $raw:ty, $interface:ident, $frame:ident, $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $first:ident) => {
+    ($context:ty, $raw:ty, $interface:ident, $frame:ident, $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $first:ident, $report:ident) => {
         stage!($confirmed, $context, $raw, $interface, $frame, pipeline::confirmed);
         stage!($unconfirmed, $context, $raw, $interface, $frame, pipeline::unconfirmed);
         stage!($revalidate, $context, $raw, $interface, $frame, pipeline::revalidate);
         stage!($first, $context, $raw, $interface, $frame, first);
+        stage!($report, $context, $raw, $interface, $frame, report);
 
         impl Stages for $context {
             #[inline(always)]
@@ -123,9 +133,14 @@ macro_rules! stages {
             fn first(&self, visit: &mut Visit, outcome: &mut Outcome) {
                 let _ = $first(self.as_ptr().cast(), visit, outcome);
             }
+
+            #[inline(always)]
+            fn report(&self, visit: &mut Visit, outcome: &mut Outcome) {
+                let _ = $report(self.as_ptr().cast(), visit, outcome);
+            }
         }
     };
 }
 
-stages!(XdpContext, xdp_md, ingress_ifindex, XdpFrame, confirmed_xdp, unconfirmed_xdp, revalidate_xdp, first_xdp);
-stages!(TcContext, __sk_buff, ifindex, SkbFrame, confirmed_skb, unconfirmed_skb, revalidate_skb, first_skb);
+stages!(XdpContext, xdp_md, ingress_ifindex, XdpFrame, confirmed_xdp, unconfirmed_xdp, revalidate_xdp, first_xdp, report_xdp);
+stages!(TcContext, __sk_buff, ifindex, SkbFrame, confirmed_skb, unconfirmed_skb, revalidate_skb, first_skb, report_skb);

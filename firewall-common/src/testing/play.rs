@@ -3,6 +3,7 @@
 use crate::{
     counter::Counters,
     env::Arrival,
+    event,
     flow::{Flow, FlowKey, Inspection, Peer, flow_flags},
     parse::{self, Descriptor},
     rule::{Action, Rule},
@@ -38,6 +39,12 @@ pub trait Subject {
     /// Lets time pass for one flow only.
     fn age(&mut self, key: &FlowKey, by: Nanos);
     fn counters(&mut self) -> Counters;
+    /// Asks for events of these kinds, see [`crate::config::Config::event_kinds`], and so many of each in a second.
+    fn listen(&mut self, kinds: u32, rate: u32);
+    /// The events since the last call.
+    fn take_events(&mut self) -> Vec<event::Record>;
+    /// What became of the events so far.
+    fn tally(&mut self) -> event::Tally;
 }
 
 impl Subject for World {
@@ -75,6 +82,18 @@ impl Subject for World {
 
     fn counters(&mut self) -> Counters {
         Self::counters(self)
+    }
+
+    fn listen(&mut self, kinds: u32, rate: u32) {
+        self.configure(|config| (config.event_kinds, config.event_rate) = (kinds, rate));
+    }
+
+    fn take_events(&mut self) -> Vec<event::Record> {
+        Self::take_events(self)
+    }
+
+    fn tally(&mut self) -> event::Tally {
+        Self::tally(self)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{borrow::BorrowMut, hash::Hash};
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun, TestRunOptions,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key},
     programs::{Program, SchedClassifier, Xdp},
 };
 use firewall_common::{
@@ -14,6 +14,7 @@ use firewall_common::{
     config::{Config, FULL_SCALE, Interface},
     counter::Counters,
     env::Arrival,
+    event::{self, Tally},
     flow::{Flow, FlowKey, LAYOUT_VERSION},
     fragment::{Fragment, FragmentKey},
     normalize::{Profile, profile::MAX_PROFILES},
@@ -24,6 +25,7 @@ use firewall_common::{
     time::Nanos,
     verdict::Verdict,
 };
+use zerocopy::FromBytes as _;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-dataplane"));
 
@@ -51,6 +53,8 @@ pub struct Kernel {
     embryonic: HashMap<MapData, FlowKey, Flow>,
     fragments: HashMap<MapData, FragmentKey, Fragment>,
     counters: PerCpuArray<MapData, Counters>,
+    events: RingBuf<MapData>,
+    tallies: PerCpuArray<MapData, Tally>,
     seen: Counters,
     interface: Interface,
     settings: Config,
@@ -98,7 +102,8 @@ impl Kernel {
             }
             .unwrap_or_else(|error| panic!("program {name}: {error:?}"));
         }
-        let settings = Config { layout: LAYOUT_VERSION, timeout_scale: FULL_SCALE, reject_rate: u32::MAX, ..Config::default() };
+        let settings =
+            Config { layout: LAYOUT_VERSION, timeout_scale: FULL_SCALE, reject_rate: u32::MAX, event_rate: u32::MAX, ..Config::default() };
         Self {
             config: typed(&mut ebpf, map::CONFIG),
             interfaces: typed(&mut ebpf, map::INTERFACES),
@@ -111,6 +116,8 @@ impl Kernel {
             embryonic: typed(&mut ebpf, map::EMBRYONIC),
             fragments: typed(&mut ebpf, map::FRAGMENTS),
             counters: typed(&mut ebpf, map::COUNTERS),
+            events: typed(&mut ebpf, map::EVENTS),
+            tallies: typed(&mut ebpf, map::EVENT_COUNTERS),
             ebpf,
             seen: Counters::default(),
             interface: Interface::default(),
@@ -309,6 +316,28 @@ impl Subject for Kernel {
                 table.insert(key, flow, BPF_EXIST).expect("the flow was there");
             }
         }
+    }
+
+    fn listen(&mut self, kinds: u32, rate: u32) {
+        (self.settings.event_kinds, self.settings.event_rate) = (kinds, rate);
+        self.configure();
+    }
+
+    fn take_events(&mut self) -> Vec<event::Record> {
+        let mut records = Vec::new();
+        while let Some(item) = self.events.next() {
+            records.push(event::Record::read_from_bytes(&item).expect("an item of the ring is one record"));
+        }
+        records
+    }
+
+    fn tally(&mut self) -> Tally {
+        let tallies = self.tallies.get(&0, 0).expect("the counters can be read");
+        tallies.iter().fold(Tally::default(), |sum, part| Tally {
+            sent: sum.sent + part.sent,
+            limited: sum.limited + part.limited,
+            lost: sum.lost + part.lost,
+        })
     }
 
     fn counters(&mut self) -> Counters {
