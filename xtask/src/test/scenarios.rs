@@ -7,6 +7,7 @@ mod connections;
 mod crash;
 mod datagrams;
 mod deny;
+mod events;
 mod expiry;
 mod flood;
 mod fragments;
@@ -100,6 +101,11 @@ pub const ALL: &[Scenario] = &[
     Scenario::gateway("attack", "a blind attacker does not disturb an open connection", attack::blind),
     Scenario::gateway("spoofed-side", "an attacker on the wrong side does not get into a flow", attack::wrong_side),
     Scenario::gateway("fragments", "a datagram in fragments passes, a fragment alone does not", fragments::both),
+    Scenario {
+        policy: events::POLICY,
+        ..Scenario::gateway("events", "flows and drops are told as they happen, with their arithmetic", events::told)
+    },
+    Scenario::gateway("events-limited", "of a flood of drops every event is sent, limited or lost", events::limited).with(events::RATE),
     Scenario::gateway("expiry", "a flow ends with its idle time", expiry::idle),
     Scenario::gateway("flood", "50 000 SYNs do not disturb an open connection", flood::syns).with(&["--embryonic", "4096"]),
     Scenario::gateway("policy-swap", "50 changes of policy under load lose nothing", policy::swap),
