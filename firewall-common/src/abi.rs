@@ -23,10 +23,13 @@ pub mod map {
     pub const RULE_NAMES: &str = "RULE_NAMES";
     /// Zone names by number, likewise.
     pub const ZONE_NAMES: &str = "ZONE_NAMES";
+    /// Records of what happened, for the controller.
+    pub const EVENTS: &str = "EVENTS";
+    pub const EVENT_COUNTERS: &str = "EVENT_COUNTERS";
     pub const AYA_LOGS: &str = "AYA_LOGS";
 
     /// All that are pinned.
-    pub const PINNED: [&str; 19] = [
+    pub const PINNED: [&str; 21] = [
         ESTABLISHED,
         EMBRYONIC,
         FRAGMENTS,
@@ -45,6 +48,8 @@ pub mod map {
         ONE_SIDED,
         RULE_NAMES,
         ZONE_NAMES,
+        EVENTS,
+        EVENT_COUNTERS,
         AYA_LOGS,
     ];
 }
@@ -59,7 +64,7 @@ pub mod program {
 
 #[cfg(feature = "user")]
 mod pod {
-    use crate::{config, counter, flow, fragment, normalize, rule};
+    use crate::{config, counter, event, flow, fragment, normalize, rule};
 
     macro_rules! pod {
         ($($type:ty),+ $(,)?) => {
@@ -77,6 +82,8 @@ mod pod {
         counter::Counters,
         counter::InterfaceCounters,
         counter::RuleCounters,
+        event::Record,
+        event::Tally,
         flow::Flow,
         flow::FlowKey,
         fragment::FragmentKey,

@@ -10,14 +10,15 @@ use crate::{
 /// No rule has to do with the packet.
 pub const NO_RULE: u16 = u16::MAX;
 
-/// What the stages made of a packet.
+/// What the stages made of a packet. Without a gap between its fields: a copy of one would be of a register that was never set, which the
+/// verifier refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 #[must_use]
 pub struct Outcome {
-    pub verdict: Verdict,
     /// Stable number of the rule whose flow it is, or that decided; [`NO_RULE`] for none.
     pub rule: u16,
+    pub verdict: Verdict,
     pub event: Event,
 }
 
@@ -34,7 +35,15 @@ pub enum Event {
     Created,
     /// Both sides have confirmed the flow.
     Established,
+    /// The packet ended its connection.
+    Over,
+    /// The packet found its flow's time over. Only [`crate::event`] is told.
+    Expired,
+    /// The policy in force no longer allows the packet's flow. Only [`crate::event`] is told.
+    Denied,
 }
+
+const _: () = assert!(size_of::<Outcome>() == 4);
 
 impl Outcome {
     #[inline(always)]
@@ -95,7 +104,7 @@ fn total(counters: &mut Counters, outcome: &Outcome) {
         }
     }
     match outcome.event {
-        Event::None | Event::Link | Event::Decided => {}
+        Event::None | Event::Link | Event::Decided | Event::Over | Event::Expired | Event::Denied => {}
         Event::Created => counters.flows_created += 1,
         Event::Established => counters.flows_established += 1,
     }

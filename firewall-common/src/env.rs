@@ -3,6 +3,7 @@
 use crate::{
     account::Outcome,
     counter::{Counters, InterfaceCounters, RuleCounters},
+    event,
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey, stages},
     normalize::{
@@ -42,6 +43,8 @@ pub struct Settings {
     pub flags: u32,
     /// Share of every timeout that applies, in 1/256.
     pub timeout_scale: u32,
+    /// Kinds of events somebody listens to, see [`crate::config::Config::event_kinds`].
+    pub event_kinds: u32,
 }
 
 /// What a first look at an established flow tells without its lock. Each field is one aligned word, written by one store.
@@ -151,6 +154,9 @@ pub trait Env {
     /// `place` as in [`Arrival::place`].
     fn count_interface(&self, place: u8, add: impl FnOnce(&mut InterfaceCounters));
     fn notice(&self, notice: Notice);
+    /// Sends an event to those who listen: the record that `fill` makes of an all-zero one. Counted instead when too many of its kind were
+    /// sent in this second.
+    fn emit(&self, kind: event::Kind, now: Nanos, fill: impl FnOnce(&mut event::Record));
 
     /// Lends a copy of the visit, for the packet that the visit's packet quotes. The kernel keeps it off the stack, and has none when a map
     /// is not as it must be.
@@ -258,5 +264,13 @@ pub trait Env {
         Self: Sized,
     {
         let _ = stages::remember(packet, self, visit, outcome);
+    }
+
+    /// Tells what became of the packet: [`event::report::report`]. Called only when somebody listens.
+    fn report(&self, visit: &mut Visit, outcome: &mut Outcome)
+    where
+        Self: Sized,
+    {
+        event::report::report(self, visit, outcome);
     }
 }

@@ -225,7 +225,8 @@ pub struct Flow {
     pub tolerated: u16,
     /// [`features`]: what its SYNs negotiated and what is done to its segments.
     pub features: u8,
-    pub reserved: u8,
+    /// [`flow_marks`].
+    pub marks: u8,
     pub initiator: Peer,
     pub responder: Peer,
     // From here on a packet of an established flow needs nothing: what it does need is the fewer cache lines for it.
@@ -254,6 +255,12 @@ pub mod flow_flags {
     pub const CLOSING: u8 = 1 << 6;
     /// A reset that may not have been accepted has shortened the timer; the next packet that is learned from restores it.
     pub const SHORTENED: u8 = 1 << 7;
+}
+
+/// Bits of [`Flow::marks`].
+pub mod flow_marks {
+    /// The flow has ended, and that has been told to those who listened then: see [`crate::event`].
+    pub const OVER: u8 = 1 << 0;
 }
 
 /// Bits of [`Flow::features`].

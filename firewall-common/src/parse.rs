@@ -181,6 +181,14 @@ impl Descriptor {
 /// The reason to drop the frame for.
 #[inline(always)]
 pub fn parse<P: Packet>(packet: &P, egress: bool, descriptor: &mut Descriptor) -> Result<(), Reason> {
+    let read = headers(packet, egress, descriptor);
+    // Also of a packet that cannot be read to its end: what was read of it is told.
+    descriptor.source_is_low = descriptor.key.order();
+    read
+}
+
+#[inline(always)]
+fn headers<P: Packet>(packet: &P, egress: bool, descriptor: &mut Descriptor) -> Result<(), Reason> {
     let link = ethernet::parse(packet)?;
     descriptor.ip_at = link.at;
     match link.ether_type {
@@ -189,9 +197,7 @@ pub fn parse<P: Packet>(packet: &P, egress: bool, descriptor: &mut Descriptor) -
         other if ethernet::is_link_protocol(other) => return Ok(()),
         _ => return Err(Reason::L2Acl),
     }
-    transport(packet, descriptor)?;
-    descriptor.source_is_low = descriptor.key.order();
-    Ok(())
+    transport(packet, descriptor)
 }
 
 #[inline(always)]

@@ -18,6 +18,7 @@ use crate::{
     classify::{self, Decision, Zones},
     config::config_flags,
     env::{Env, InsertError, Notice},
+    event::report,
     flow::{Flow, FlowKey, Sender, State, flow_flags, peer_flags},
     fragment, neighbour,
     normalize::{self, randomize},
@@ -36,10 +37,13 @@ use crate::{
 /// Judges one frame and counts it. The visit, [`Visit::new`] when it begins, then holds what the packet is.
 #[inline(always)]
 pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Verdict {
-    let outcome = match judge(packet, env, visit) {
+    let mut outcome = match judge(packet, env, visit) {
         Ok(outcome) => changed(packet, env, visit, outcome),
         Err(reason) => Outcome::dropped(reason),
     };
+    if visit.settings.event_kinds != 0 && report::kind(&outcome).is_some() {
+        env.report(visit, &mut outcome);
+    }
     account::account(env, &visit.arrival, visit.descriptor.ip_length, &outcome)
 }
 
@@ -262,7 +266,7 @@ pub fn unconfirmed<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, ou
     let establish = match tracked.next {
         Next::Establish => true,
         Next::EstablishOneSided => env.count_one_sided(tracked.rule) < rule.one_sided_quota,
-        Next::Stay | Next::Reopen => false,
+        Next::Stay | Next::Reopen | Next::Over => false,
     };
     if !establish {
         return conclude(env, visit, &tracked, outcome);
@@ -287,7 +291,9 @@ pub fn revalidate<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, ou
     } else {
         env.with_embryonic(&found, |flow| judged_by(flow, visit))
     };
+    visit.to_zone = by.zones.to;
     if by.gone {
+        report::ended(env, visit, Event::Expired);
         env.remove(&visit.descriptor.key);
         return Step::First;
     }
@@ -295,6 +301,7 @@ pub fn revalidate<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, ou
         Ok(decision) if matches!(decision.action(), Action::Allow) => decision,
         Err(Reason::NoPolicy) => return Step::Done,
         Ok(_) | Err(_) => {
+            report::ended(env, visit, Event::Denied);
             env.remove(&visit.descriptor.key);
             *outcome = Outcome::dropped(Reason::AclDrop);
             return Step::Done;
@@ -364,12 +371,14 @@ fn step_back(flow: &mut Flow, protocol: u8, rule: &Rule) {
 
 /// Settles a tracked packet's outcome, or forgets its flow when the packet must be judged as a first one.
 #[inline(always)]
-fn conclude<E: Env>(env: &E, visit: &Visit, tracked: &Tracked, outcome: &mut Outcome) -> Step {
+fn conclude<E: Env>(env: &E, visit: &mut Visit, tracked: &Tracked, outcome: &mut Outcome) -> Step {
     if matches!(tracked.next, Next::Reopen) {
+        report::ended(env, visit, Event::Expired);
         env.remove(&visit.descriptor.key);
         return Step::First;
     }
-    *outcome = Outcome::new(tracked.verdict, tracked.rule, Event::None);
+    let event = if matches!(tracked.next, Next::Over) { Event::Over } else { Event::None };
+    *outcome = Outcome::new(tracked.verdict, tracked.rule, event);
     Step::Done
 }
 
@@ -386,6 +395,7 @@ pub fn first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome:
 fn try_first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Result<Outcome, Reason> {
     normalize::begin_anew(visit);
     let zones = classify::zones(env, visit)?;
+    visit.to_zone = zones.to;
     let decision = classify::classify(env, visit, zones, false)?;
     let Some(rule) = env.rule(visit.slot(), u32::from(decision.entry)) else { return Err(Reason::NoPolicy) };
     match decision.action() {

@@ -3,6 +3,7 @@
 use crate::{
     config::Config,
     env::{Arrival, Settings},
+    event::NO_ZONE,
     flow::NO_SCALE,
     normalize::Edits,
     parse::Descriptor,
@@ -20,6 +21,8 @@ pub struct Visit {
     pub now: Nanos,
     /// The flow has been judged by the policy in force on this visit.
     pub revalidated: bool,
+    /// Zone a first packet leaves by, once it is known.
+    pub to_zone: u8,
     /// What stage *normalize* wants changed.
     pub edits: Edits,
 }
@@ -29,7 +32,7 @@ impl Visit {
     #[inline(always)]
     #[must_use]
     pub const fn new(arrival: Arrival, settings: Settings, now: Nanos) -> Self {
-        Self { descriptor: Descriptor::EMPTY, arrival, settings, now, revalidated: false, edits: Edits::NONE }
+        Self { descriptor: Descriptor::EMPTY, arrival, settings, now, revalidated: false, to_zone: NO_ZONE, edits: Edits::NONE }
     }
 
     /// Makes of all zeros what [`Self::new`] returns, where that would first lie on a stack.
@@ -39,6 +42,7 @@ impl Visit {
         self.arrival = arrival;
         self.settings = settings;
         self.now = now;
+        self.to_zone = NO_ZONE;
     }
 
     /// Slot of the policy in force.

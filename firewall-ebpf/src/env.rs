@@ -16,6 +16,7 @@ use firewall_common::{
     account::Outcome,
     counter::{Counters, InterfaceCounters, RuleCounters},
     env::{Arrival, Env, Glance, InsertError, Notice, Settings},
+    event::{self, Record},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
     normalize::{
@@ -63,15 +64,11 @@ impl<C: Stages> Kernel<'_, C> {
     #[inline(always)]
     pub fn visit(&self, arrival: Arrival) -> Option<&'static mut Visit> {
         let visit = maps::VISITS.get_ptr_mut(u32::from(arrival.egress))?;
-        // Word by word: the compiler would make one call of it, to a loop over bytes.
-        let mut word = 0;
-        while word < size_of::<Visit>() / size_of::<u64>() {
-            // SAFETY: this CPU's own element, which is as many words long; see the map for why nobody else uses it meanwhile.
-            unsafe { ptr::write_volatile(visit.cast::<u64>().add(word), 0) };
-            word += 1;
-        }
-        // SAFETY: as above, and all zeros are a visit.
-        let visit = unsafe { &mut *visit };
+        // SAFETY: this CPU's own element, see the map for why nobody else uses it meanwhile. It is whole words, and all zeros are a visit.
+        let visit = unsafe {
+            clear_words(visit);
+            &mut *visit
+        };
         visit.begin(arrival, self.settings(), self.now());
         Some(visit)
     }
@@ -106,6 +103,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
                     generation: ptr::read_volatile(&raw const (*config).generation),
                     flags: ptr::read_volatile(&raw const (*config).flags),
                     timeout_scale: ptr::read_volatile(&raw const (*config).timeout_scale),
+                    event_kinds: ptr::read_volatile(&raw const (*config).event_kinds),
                 }
             },
             None => Settings::default(),
@@ -166,15 +164,11 @@ impl<C: Stages> Env for Kernel<'_, C> {
     #[inline(always)]
     fn insert_embryonic(&self, key: &FlowKey, fill: impl FnOnce(&mut Flow)) -> Result<(), InsertError> {
         let Some(flow) = maps::SCRATCH.get_ptr_mut(0) else { return Err(InsertError::Refused) };
-        // Word by word: the compiler would make one call of it, to a loop over bytes.
-        let mut word = 0;
-        while word < size_of::<Flow>() / size_of::<u64>() {
-            // SAFETY: this CPU's own element, which is as many words long; a program is not interrupted by another run on its CPU.
-            unsafe { ptr::write_volatile(flow.cast::<u64>().add(word), 0) };
-            word += 1;
-        }
-        // SAFETY: as above.
-        let flow = unsafe { &mut *flow };
+        // SAFETY: this CPU's own element; a program is not interrupted by another run on its CPU.
+        let flow = unsafe {
+            clear_words(flow);
+            &mut *flow
+        };
         fill(flow);
         let flow: &Flow = flow;
         insert(maps::EMBRYONIC.insert(key, flow, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
@@ -468,6 +462,53 @@ impl<C: Stages> Env for Kernel<'_, C> {
     #[inline(always)]
     fn remember_fragment<P: Packet>(&self, _packet: &P, visit: &mut Visit, outcome: &mut Outcome) {
         self.context.remember_fragment(visit, outcome);
+    }
+
+    #[inline(always)]
+    fn emit(&self, kind: event::Kind, now: Nanos, fill: impl FnOnce(&mut Record)) {
+        let most = match maps::CONFIG.get_ptr(0) {
+            // SAFETY: the pointer is to the map's only element.
+            Some(config) => unsafe { ptr::read_volatile(&raw const (*config).event_rate) },
+            None => 0,
+        };
+        let (Some(rate), Some(tally)) = (maps::EVENT_RATES.get_ptr_mut(kind as u32), maps::EVENT_COUNTERS.get_ptr_mut(0)) else { return };
+        // SAFETY: this CPU's own elements; a program is not interrupted by another run of itself on its CPU.
+        let (rate, tally) = unsafe { (&mut *rate, &mut *tally) };
+        if !rate.admits(now, most) {
+            tally.limited += 1;
+            return;
+        }
+        let Some(record) = maps::EVENT_SCRATCH.get_ptr_mut(0) else { return };
+        // SAFETY: as above, and a record is whole words.
+        let record = unsafe {
+            clear_words(record);
+            &mut *record
+        };
+        fill(record);
+        match maps::EVENTS.output::<Record>(&*record, 0) {
+            Ok(()) => tally.sent += 1,
+            Err(_) => tally.lost += 1,
+        }
+    }
+
+    #[inline(always)]
+    fn report(&self, visit: &mut Visit, outcome: &mut Outcome) {
+        self.context.report(visit, outcome);
+    }
+}
+
+/// Sets a map's element to zero, word by word: the compiler would make one call of it, to a loop over bytes.
+///
+/// # Safety
+/// The element is this CPU's own, aligned to and made of whole words of eight bytes.
+#[inline(always)]
+unsafe fn clear_words<T>(element: *mut T) {
+    const { assert!(size_of::<T>().is_multiple_of(size_of::<u64>())) };
+    let mut word = 0;
+    while word < size_of::<T>() / size_of::<u64>() {
+        // SAFETY: the element is as many words long.
+        unsafe { ptr::write_volatile(element.cast::<u64>().add(word), 0) };
+        word += 1;
     }
 }
 

@@ -4,11 +4,12 @@ use aya_ebpf::{
     bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_spin_lock},
     btf_maps,
     macros::{btf_map, map},
-    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 use firewall_common::{
     config::{self, Config, Interface},
     counter::{Counters, InterfaceCounters, RuleCounters},
+    event::{self, Record, Tally, rate::Rate},
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
     normalize::{
@@ -111,6 +112,22 @@ pub static RULE_NAMES: Array<[u8; rule::RULE_NAME_LENGTH]> = Array::with_max_ent
 /// Zone names by number: the controller's memory across restarts. The dataplane does not read it.
 #[map]
 pub static ZONE_NAMES: Array<[u8; rule::ZONE_NAME_LENGTH]> = Array::with_max_entries(rule::MAX_ZONES as u32, 0);
+
+/// What happened to flows and packets, for the controller, which alone reads it. Empty unless somebody listens.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(event::RING_BYTES, 0);
+
+/// What became of the events. Written where they are sent, and nowhere else.
+#[map]
+pub static EVENT_COUNTERS: PerCpuArray<Tally> = PerCpuArray::with_max_entries(1, 0);
+
+/// The events' rate on each CPU, by the number of their kind.
+#[map]
+pub static EVENT_RATES: PerCpuArray<Rate> = PerCpuArray::with_max_entries(event::Kind::SLOTS as u32, 0);
+
+/// Where this CPU puts an event's record together.
+#[map]
+pub static EVENT_SCRATCH: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
 
 /// When a message of each kind was last sent to the controller's log, by the number of the kind.
 #[map]

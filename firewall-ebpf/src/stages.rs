@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use firewall_common::{
     account::Outcome,
-    fragment,
+    event, fragment,
     normalize::{self, check, edit},
     packet::Packet,
     parse::{self, Descriptor},
@@ -99,6 +99,7 @@ pub trait Stages: EbpfContext {
     fn later_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn follow_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn remember_fragment(&self, visit: &mut Visit, outcome: &mut Outcome);
+    fn report(&self, visit: &mut Visit, outcome: &mut Outcome);
 }
 
 /// One stage for one type of context: a global function around the pipeline's.
@@ -158,13 +159,20 @@ fn first<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut V
     Step::Done
 }
 
-/// The stages that need state, for one type of context.
+/// An event changes nothing for its packet.
+#[inline(always)]
+fn report<P: Packet, C: Stages>(_packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+    event::report::report(kernel, visit, outcome);
+    Step::Done
+}
+
+/// The stages that need state, and the events, for one type of context.
 macro_rules! stages {
     (
         $context:ty, $raw:ty, $interface:ident, $frame:ident;
         $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $related:ident, $first:ident;
         $first_fragment:ident, $later_fragment:ident, $follow_fragment:ident, $remember_fragment:ident;
-        $check:ident, $remember:ident, $rewrite:ident
+        $check:ident, $remember:ident, $rewrite:ident, $report:ident
     ) => {
         stage!($confirmed, $context, $raw, $interface, $frame, pipeline::confirmed);
         stage!($unconfirmed, $context, $raw, $interface, $frame, pipeline::unconfirmed);
@@ -178,6 +186,7 @@ macro_rules! stages {
         normalizing!($check, $context, $raw, $interface, $frame, check::check);
         remembering!($remember, $context, $raw, $interface);
         normalizing!($rewrite, $context, $raw, $interface, $frame, edit::rewrite);
+        stage!($report, $context, $raw, $interface, $frame, report);
 
         impl Stages for $context {
             #[inline(always)]
@@ -239,6 +248,11 @@ macro_rules! stages {
             fn rewrite(&self, visit: &mut Visit) -> Result<(), Reason> {
                 result($rewrite(self.as_ptr().cast(), visit))
             }
+
+            #[inline(always)]
+            fn report(&self, visit: &mut Visit, outcome: &mut Outcome) {
+                let _ = $report(self.as_ptr().cast(), visit, outcome);
+            }
         }
     };
 }
@@ -247,11 +261,11 @@ stages!(
     XdpContext, xdp_md, ingress_ifindex, XdpFrame;
     confirmed_xdp, unconfirmed_xdp, revalidate_xdp, related_xdp, first_xdp;
     first_fragment_xdp, later_fragment_xdp, follow_fragment_xdp, remember_fragment_xdp;
-    check_xdp, remember_xdp, rewrite_xdp
+    check_xdp, remember_xdp, rewrite_xdp, report_xdp
 );
 stages!(
     TcContext, __sk_buff, ifindex, SkbFrame;
     confirmed_skb, unconfirmed_skb, revalidate_skb, related_skb, first_skb;
     first_fragment_skb, later_fragment_skb, follow_fragment_skb, remember_fragment_skb;
-    check_skb, remember_skb, rewrite_skb
+    check_skb, remember_skb, rewrite_skb, report_skb
 );

@@ -4,14 +4,14 @@ use std::{io, path::PathBuf};
 
 use http_body_util::{BodyExt as _, Full};
 use hyper::{
-    Method, Request,
-    body::Bytes,
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
     client::conn::http1,
     header::{CONTENT_TYPE, HOST},
 };
 use hyper_util::rt::TokioIo;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, task::JoinHandle};
 
 use crate::{
     api::{Failure, Kind},
@@ -64,8 +64,31 @@ impl Client {
     }
 
     async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<T, ClientError> {
+        let Answer { response, driver } = self.request(method, path, body).await?;
+        let status = response.status();
+        let bytes = response.into_body().collect().await.map_err(broken)?.to_bytes();
+        driver.abort();
+        if status.is_success() {
+            return serde_json::from_slice(&bytes)
+                .map_err(|error| unread(status, error).hint("daemon and `weir` may be of different versions").into());
+        }
+        Err(serde_json::from_slice::<Failure>(&bytes).map_err(|error| unread(status, error))?.into())
+    }
+
+    /// Asks for lines that come one after the other.
+    pub async fn stream(&self, path: &str) -> Result<Lines, ClientError> {
+        let Answer { response, driver } = self.request(Method::GET, path, None).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(Lines { body: response.into_body(), read: Vec::new(), _driver: driver });
+        }
+        let bytes = response.into_body().collect().await.map_err(broken)?.to_bytes();
+        Err(serde_json::from_slice::<Failure>(&bytes).map_err(|error| unread(status, error))?.into())
+    }
+
+    /// Sends a request and waits for the beginning of its answer.
+    async fn request(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Answer, ClientError> {
         let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.no_connection(&error))?;
-        let broken = |error: hyper::Error| Failure::failed(format!("the daemon broke off: {error}"));
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
         let driver = tokio::spawn(connection);
         let request = Request::builder()
@@ -76,15 +99,7 @@ impl Client {
             .body(Full::new(Bytes::from(body.unwrap_or_default())))
             .map_err(|error| Failure::usage(format!("this cannot be asked of the daemon: {error}")))?;
         let response = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status();
-        let bytes = response.into_body().collect().await.map_err(broken)?.to_bytes();
-        driver.abort();
-        let unread = |error: serde_json::Error| Failure::failed(format!("the daemon's answer ({status}) cannot be read: {error}"));
-        if status.is_success() {
-            return serde_json::from_slice(&bytes)
-                .map_err(|error| unread(error).hint("daemon and `weir` may be of different versions").into());
-        }
-        Err(serde_json::from_slice::<Failure>(&bytes).map_err(unread)?.into())
+        Ok(Answer { response, driver })
     }
 
     fn no_connection(&self, error: &io::Error) -> ClientError {
@@ -96,6 +111,45 @@ impl Client {
             _ => Failure::failed(format!("{}: {error}", self.socket.display())).into(),
         }
     }
+}
+
+/// An answer whose body is yet to come, and the task that brings it.
+struct Answer {
+    response: Response<Incoming>,
+    driver: JoinHandle<hyper::Result<()>>,
+}
+
+/// The lines of an answer that goes on.
+#[derive(Debug)]
+pub struct Lines {
+    body: Incoming,
+    /// What was read and not yet returned.
+    read: Vec<u8>,
+    _driver: JoinHandle<hyper::Result<()>>,
+}
+
+impl Lines {
+    /// The next line; `None` when the daemon has ended the answer.
+    pub async fn next(&mut self) -> Result<Option<String>, Failure> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                return Ok(Some(String::from_utf8_lossy(line.trim_ascii_end()).into_owned()));
+            }
+            match self.body.frame().await {
+                Some(frame) => self.read.extend_from_slice(frame.map_err(broken)?.data_ref().map_or(&[], |data| data)),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+fn broken(error: hyper::Error) -> Failure {
+    Failure::failed(format!("the daemon broke off: {error}"))
+}
+
+fn unread(status: StatusCode, error: serde_json::Error) -> Failure {
+    Failure::failed(format!("the daemon's answer ({status}) cannot be read: {error}"))
 }
 
 fn encode(body: &impl Serialize) -> Result<Vec<u8>, Failure> {

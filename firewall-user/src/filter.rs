@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 use firewall_common::flow::State;
 
 use crate::{
-    api::{Failure, Flow},
+    api::{End, Failure, Flow},
     protocol,
 };
 
@@ -63,23 +63,59 @@ impl Filter {
 
     #[must_use]
     pub fn matches(&self, flow: &Flow) -> bool {
-        self.0.iter().all(|condition| condition.holds(flow))
+        let view = View::of(flow);
+        self.0.iter().all(|condition| condition.holds(&view))
+    }
+}
+
+/// What conditions are held against. What is not known is empty, which no condition asks for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    pub sides: [Side<'a>; 2],
+    pub protocol: &'a str,
+    pub rule: &'a str,
+    pub state: &'a str,
+    pub inspection: &'a str,
+    pub flags: &'a str,
+}
+
+/// One of the two sides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Side<'a> {
+    pub address: Option<IpAddr>,
+    pub port: u16,
+    pub zone: Option<&'a str>,
+    pub interface: Option<&'a str>,
+}
+
+impl<'a> View<'a> {
+    fn of(flow: &'a Flow) -> Self {
+        let side =
+            |end: &'a End| Side { address: Some(end.address), port: end.port, zone: Some(&end.zone), interface: end.interface.as_deref() };
+        Self {
+            sides: [side(&flow.initiator), side(&flow.responder)],
+            protocol: &flow.protocol,
+            rule: &flow.rule,
+            state: &flow.state,
+            inspection: &flow.inspection,
+            flags: &flow.flags,
+        }
     }
 }
 
 impl Condition {
-    fn holds(&self, flow: &Flow) -> bool {
-        let ends = [&flow.initiator, &flow.responder];
+    pub(crate) fn holds(&self, view: &View<'_>) -> bool {
+        let sides = &view.sides;
         match self {
-            Self::Zone(zone) => ends.iter().any(|end| end.zone == *zone),
-            Self::Interface(name) => ends.iter().any(|end| end.interface.as_ref() == Some(name)),
-            Self::Rule(rule) => flow.rule == *rule,
-            Self::State(state) => flow.state == *state,
-            Self::Inspection(level) => flow.inspection == *level,
-            Self::Address(prefix) => ends.iter().any(|end| prefix.contains(end.address)),
-            Self::Port(port) => ends.iter().any(|end| end.port == *port),
-            Self::Protocol(name) => flow.protocol == *name,
-            Self::Flags(letters) => letters.chars().all(|letter| flow.flags.contains(letter)),
+            Self::Zone(zone) => sides.iter().any(|side| side.zone == Some(zone)),
+            Self::Interface(name) => sides.iter().any(|side| side.interface == Some(name)),
+            Self::Rule(rule) => view.rule == rule,
+            Self::State(state) => view.state == state,
+            Self::Inspection(level) => view.inspection == level,
+            Self::Address(prefix) => sides.iter().any(|side| side.address.is_some_and(|address| prefix.contains(address))),
+            Self::Port(port) => sides.iter().any(|side| side.port == *port),
+            Self::Protocol(name) => view.protocol == name,
+            Self::Flags(letters) => letters.chars().all(|letter| view.flags.contains(letter)),
         }
     }
 }
@@ -88,13 +124,8 @@ impl FromStr for Condition {
     type Err = Failure;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let Some((key, value)) = text.split_once('=') else {
-            return Err(Failure::usage(format!("`{text}` is no filter: it needs key=value")).hint(examples()));
-        };
+        let (key, value) = split(text, &KEYS)?;
         let bad = |what: String| Failure::usage(format!("`{text}`: `{value}` is no {key}")).hint(what);
-        if value.is_empty() {
-            return Err(bad(examples()));
-        }
         Ok(match key {
             "zone" => Self::Zone(value.to_owned()),
             "interface" => Self::Interface(value.to_owned()),
@@ -113,22 +144,36 @@ impl FromStr for Condition {
                 Self::Protocol(protocol::name(number).into_owned())
             }
             "flags" => Self::Flags(value.to_owned()),
-            other => {
-                let near = KEYS.iter().map(|(key, _)| *key).min_by_key(|key| strsim::osa_distance(key, other));
-                let near = near.filter(|key| strsim::osa_distance(key, other) <= 2);
-                let hint = near.map_or_else(examples, |near| format!("did you mean `{near}`?"));
-                return Err(Failure::usage(format!("`{text}`: flows cannot be filtered by `{other}`")).hint(hint));
-            }
+            other => return Err(unknown(text, other, "flows", &KEYS)),
         })
     }
+}
+
+/// Key and value of a condition.
+pub(crate) fn split<'a>(text: &'a str, keys: &[(&str, &str)]) -> Result<(&'a str, &'a str), Failure> {
+    let Some((key, value)) = text.split_once('=') else {
+        return Err(Failure::usage(format!("`{text}` is no filter: it needs key=value")).hint(examples(keys)));
+    };
+    if value.is_empty() {
+        return Err(Failure::usage(format!("`{text}`: `{value}` is no {key}")).hint(examples(keys)));
+    }
+    Ok((key, value))
+}
+
+/// There is no such key.
+pub(crate) fn unknown(text: &str, key: &str, what: &str, keys: &[(&str, &str)]) -> Failure {
+    let near = keys.iter().map(|(known, _)| *known).min_by_key(|known| strsim::osa_distance(known, key));
+    let near = near.filter(|known| strsim::osa_distance(known, key) <= 2);
+    let hint = near.map_or_else(|| examples(keys), |near| format!("did you mean `{near}`?"));
+    Failure::usage(format!("`{text}`: {what} cannot be filtered by `{key}`")).hint(hint)
 }
 
 fn one_of(value: &str, names: &[&str]) -> Option<String> {
     names.contains(&value).then(|| value.to_owned())
 }
 
-fn examples() -> String {
-    let examples: Vec<&str> = KEYS.iter().map(|(_, example)| *example).collect();
+fn examples(keys: &[(&str, &str)]) -> String {
+    let examples: Vec<&str> = keys.iter().map(|(_, example)| *example).collect();
     format!("filters are {}", examples.join(", "))
 }
 

@@ -6,6 +6,7 @@ pub mod client;
 pub mod clock;
 pub mod controller;
 pub mod dataplane;
+pub mod event_filter;
 pub mod filter;
 pub mod group;
 pub mod instance;

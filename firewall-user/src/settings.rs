@@ -6,6 +6,7 @@ use std::{
     str::FromStr,
 };
 
+use firewall_common::event;
 use serde::Deserialize;
 
 use crate::{
@@ -119,6 +120,7 @@ pub struct Partial {
     pub netns: Option<String>,
     pub established: Option<u32>,
     pub embryonic: Option<u32>,
+    pub event_rate: Option<u32>,
 }
 
 /// Everything `weir run` needs, checked.
@@ -132,6 +134,8 @@ pub struct Settings {
     pub on_exit: OnExit,
     pub netns: Option<String>,
     pub sizes: Sizes,
+    /// Events of each kind per second and CPU.
+    pub event_rate: u32,
     pub discard_flows: bool,
     pub legacy_egress: bool,
 }
@@ -156,6 +160,7 @@ impl Partial {
             netns: self.netns.or(other.netns),
             established: self.established.or(other.established),
             embryonic: self.embryonic.or(other.embryonic),
+            event_rate: self.event_rate.or(other.event_rate),
         }
     }
 
@@ -192,6 +197,7 @@ impl Partial {
             on_exit: self.on_exit.unwrap_or_default(),
             netns: self.netns,
             sizes,
+            event_rate: self.event_rate.unwrap_or(event::DEFAULT_RATE),
             discard_flows: false,
             legacy_egress: false,
         })

@@ -1,5 +1,5 @@
-//! The pipeline on the host and the object in the kernel judge one stream of packets: every verdict, every reason and in the end every
-//! record must be the same.
+//! The pipeline on the host and the object in the kernel judge one stream of packets: every verdict, every reason, every event and in the
+//! end every record must be the same.
 //!
 //! `WEIR_SEED` gives another stream.
 
@@ -10,6 +10,7 @@ use std::{collections::BTreeMap, env, time::Instant};
 
 use firewall_common::{
     config::config_flags,
+    event,
     flow::{Flow, FlowKey, Inspection},
     rule::{Action, Timeouts},
     testing::{
@@ -159,12 +160,23 @@ fn compare_records(host: &mut World, kernel: &mut Kernel) -> usize {
     on_host.len()
 }
 
+/// What both tell of a packet, but for times.
+fn compare_events(host: &mut World, kernel: &mut Kernel, number: usize) -> usize {
+    let timeless = |records: Vec<event::Record>| -> Vec<_> { records.into_iter().map(event::report::timeless).collect() };
+    let on_host = timeless(Subject::take_events(host));
+    assert_eq!(on_host, timeless(kernel.take_events()), "the events of packet {number}, the host's on the left");
+    on_host.len()
+}
+
 fn differ(replies: Replies, seed: u64) {
     if !root::available() {
         return;
     }
     let mut host = World::with_room(ROOM as usize, ROOM as usize);
     let mut kernel = Kernel::load(ROOM, ROOM);
+    Subject::listen(&mut host, event::Kind::EVERY, u32::MAX);
+    kernel.listen(event::Kind::EVERY, u32::MAX);
+    let mut events = 0;
     let mut random = fastrand::Rng::with_seed(seed);
     let policies = policies();
     let mut verdicts: BTreeMap<String, usize> = BTreeMap::new();
@@ -188,6 +200,7 @@ fn differ(replies: Replies, seed: u64) {
         host.set_clock(beginning.plus(Nanos(u64::try_from(start.elapsed().as_nanos()).expect("a short test"))));
         let (on_host, in_kernel): (Verdict, Verdict) = (host.judge(&frame, arrival), kernel.judge(&frame, arrival));
         assert_eq!(on_host, in_kernel, "host and kernel differ over packet {number} of seed {seed} by {arrival:?}: {}", hex(&frame));
+        events += compare_events(&mut host, &mut kernel, number);
         *verdicts.entry(format!("{on_host:?}")).or_default() += 1;
     }
     let seconds = start.elapsed().as_secs_f64();
@@ -195,9 +208,14 @@ fn differ(replies: Replies, seed: u64) {
     let mut counted = kernel.counters();
     counted.reserved = host.counters().reserved;
     assert_eq!(host.counters(), counted);
-    println!("seed {seed}, {replies:?}: {PACKETS} packets, {flows} flows compared, {:.0} packets/s", PACKETS as f64 / seconds);
+    assert_eq!((Subject::tally(&mut host), kernel.tally().sent), (kernel.tally(), events as u64));
+    println!(
+        "seed {seed}, {replies:?}: {PACKETS} packets, {events} events, {flows} flows compared, {:.0} packets/s",
+        PACKETS as f64 / seconds
+    );
     verdicts.iter().for_each(|(verdict, count)| println!("  {verdict}: {count}"));
     // A stream that meets few of the reasons compares little.
+    assert!(events > PACKETS / 10, "only {events} events");
     assert!(verdicts.len() >= 25, "only {} different verdicts", verdicts.len());
 }
 

@@ -5,6 +5,7 @@ mod root;
 
 use firewall_common::{
     config::config_flags,
+    event,
     flow::{Inspection, NO_SCALE, State},
     reason::Reason,
     rule::Action,
@@ -51,6 +52,72 @@ fn every_case_under_every_level() {
     }
     assert!(failures.is_empty(), "{} plays failed:\n{}", failures.len(), failures.join("\n"));
     println!("{sent} packets");
+}
+
+/// Every event of every case: what the host tells, the kernel tells.
+#[test]
+fn host_and_kernel_tell_the_same() {
+    if !root::available() {
+        return;
+    }
+    let (mut host, mut kernel) = (World::with_room(ROOM as usize, ROOM as usize), Kernel::load(ROOM, ROOM));
+    Subject::listen(&mut host, event::Kind::EVERY, u32::MAX);
+    kernel.listen(event::Kind::EVERY, u32::MAX);
+    let mut told = [0; 4];
+    for case in rows().flat_map(|row| row.cases) {
+        for level in [Inspection::Strict, Inspection::Bypass, Inspection::Tolerant] {
+            for family in case.families {
+                let place = format!("{}, {}, {family:?}", case.id, level.name());
+                play(case, level, *family, 0, &mut host).unwrap_or_else(|failure| panic!("{failure}"));
+                play(case, level, *family, 0, &mut kernel).unwrap_or_else(|failure| panic!("{failure}"));
+                let (on_host, in_kernel) = (timeless(Subject::take_events(&mut host)), timeless(kernel.take_events()));
+                for (number, pair) in on_host.iter().zip(&in_kernel).enumerate() {
+                    assert_eq!(pair.0, pair.1, "{place}: event {number}, the host's on the left");
+                }
+                assert_eq!(on_host.len(), in_kernel.len(), "{place}");
+                on_host.iter().for_each(|record| told[usize::from(record.kind)] += 1);
+            }
+        }
+    }
+    let [none, opened, closed, dropped] = told;
+    println!("{opened} opened, {closed} closed, {dropped} dropped");
+    assert!(none == 0 && opened > 100 && closed > 50 && dropped > 200, "{told:?}");
+    assert_eq!(kernel.tally(), event::Tally { sent: opened + closed + dropped, limited: 0, lost: 0 });
+}
+
+fn timeless(records: Vec<event::Record>) -> Vec<event::Record> {
+    records.into_iter().map(event::report::timeless).collect()
+}
+
+/// With nobody listening nothing is sent; what exceeds the rate, and what finds the ring full, is counted.
+#[test]
+fn events_are_limited_and_losses_counted() {
+    if !root::available() {
+        return;
+    }
+    const DROPS: u64 = 12_000;
+    let mut kernel = Kernel::load(ROOM, ROOM);
+    kernel.load(&Tables::everything(Action::Drop, Inspection::Strict));
+    let frame = segment(2000, true, flags::SYN, 0, 0);
+    let drop_all = |kernel: &mut Kernel| (0..DROPS).for_each(|_| assert!(!kernel.judge(&frame, FROM_CLIENT).passes()));
+    kernel.listen(event::Kind::Opened.bit() | event::Kind::Closed.bit(), u32::MAX);
+    drop_all(&mut kernel);
+    assert_eq!((kernel.tally(), kernel.take_events().len()), (event::Tally::default(), 0));
+
+    kernel.listen(event::Kind::Dropped.bit(), u32::MAX);
+    drop_all(&mut kernel);
+    let tally = kernel.tally();
+    assert_eq!((tally.sent + tally.lost, tally.limited), (DROPS, 0));
+    assert!(tally.lost > 1000, "the ring holds about seven thousand records: {tally:?}");
+    assert_eq!(kernel.take_events().len() as u64, tally.sent);
+
+    kernel.listen(event::Kind::Dropped.bit(), 100);
+    drop_all(&mut kernel);
+    let limited = kernel.tally();
+    assert_eq!((limited.sent + limited.limited + limited.lost, limited.lost), (2 * DROPS, tally.lost));
+    let sent = limited.sent - tally.sent;
+    assert!((100..6000).contains(&sent), "{sent} sent at 100 a second");
+    assert_eq!(kernel.take_events().len() as u64, sent);
 }
 
 /// One segment of a handshake on `port`.

@@ -3,6 +3,7 @@
 mod frame;
 mod lab;
 mod level;
+mod listener;
 mod load;
 mod network;
 mod receiver;

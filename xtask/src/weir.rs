@@ -165,6 +165,13 @@ impl Weir {
         serde_json::from_str(&text).with_context(|| format!("`weir {verb} --json` printed {text}"))
     }
 
+    /// Begins a verb that goes on until it is ended, and prints to a file.
+    pub fn begin(&self, verb: &[&str], out: File) -> Result<Process> {
+        let mut command = Command::new(&self.launch.binary);
+        command.args(verb).args(["--instance", &self.launch.instance]).stdin(Stdio::null()).stdout(out);
+        Process::spawn("weir", &mut command)
+    }
+
     /// Everything the daemon has said.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.launch.log).unwrap_or_default()).into_owned()

@@ -3,6 +3,7 @@
 use crate::{
     counter::Counters,
     env::Arrival,
+    event,
     flow::{Flow, FlowKey, Inspection, Peer, State, flow_flags},
     parse::{self, Descriptor},
     rule::{Action, Rule},
@@ -49,6 +50,12 @@ pub trait Subject {
     fn hold_datagrams(&mut self, held: bool);
     /// Judges two packets at once where there are CPUs for it, and tells which passed.
     fn race(&mut self, frames: [&[u8]; 2], arrival: Arrival) -> [bool; 2];
+    /// Asks for events of these kinds, see [`crate::config::Config::event_kinds`], and so many of each in a second.
+    fn listen(&mut self, kinds: u32, rate: u32);
+    /// The events since the last call.
+    fn take_events(&mut self) -> Vec<event::Record>;
+    /// What became of the events so far.
+    fn tally(&mut self) -> event::Tally;
 }
 
 impl Subject for World {
@@ -98,6 +105,18 @@ impl Subject for World {
 
     fn race(&mut self, frames: [&[u8]; 2], arrival: Arrival) -> [bool; 2] {
         frames.map(|frame| Self::judge(self, frame, arrival).passes())
+    }
+
+    fn listen(&mut self, kinds: u32, rate: u32) {
+        self.configure(|config| (config.event_kinds, config.event_rate) = (kinds, rate));
+    }
+
+    fn take_events(&mut self) -> Vec<event::Record> {
+        Self::take_events(self)
+    }
+
+    fn tally(&mut self) -> event::Tally {
+        Self::tally(self)
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     config::{Config, DEFAULT_EMBRYONIC, DEFAULT_ESTABLISHED, FULL_SCALE},
     counter::{Counters, InterfaceCounters, RuleCounters},
     env::{Arrival, Env, Glance, InsertError, Notice, Settings},
+    event::{self, Tally, rate::Rate},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
     normalize::{
@@ -116,6 +117,9 @@ pub struct World {
     rules: RefCell<HashMap<u16, RuleCounters>>,
     interfaces: RefCell<HashMap<u8, InterfaceCounters>>,
     notices: RefCell<Vec<Notice>>,
+    events: RefCell<Vec<event::Record>>,
+    event_rates: Cell<[Rate; event::Kind::SLOTS]>,
+    tally: Cell<Tally>,
     answered: Cell<(Nanos, u64)>,
 }
 
@@ -131,7 +135,13 @@ impl World {
     pub fn with_room(embryonic: usize, established: usize) -> Self {
         Self {
             clock: Cell::new(Nanos(1_000_000_000_000_000)),
-            config: Cell::new(Config { timeout_scale: FULL_SCALE, reject_rate: u32::MAX, secret: SECRET, ..Config::default() }),
+            config: Cell::new(Config {
+                timeout_scale: FULL_SCALE,
+                reject_rate: u32::MAX,
+                event_rate: u32::MAX,
+                secret: SECRET,
+                ..Config::default()
+            }),
             faults: Cell::default(),
             routes: Box::new(|_| Ok(ZONE_SELF)),
             slots: Default::default(),
@@ -148,6 +158,9 @@ impl World {
             rules: RefCell::default(),
             interfaces: RefCell::default(),
             notices: RefCell::default(),
+            events: RefCell::default(),
+            event_rates: Cell::default(),
+            tally: Cell::default(),
             answered: Cell::new((Nanos(0), 0)),
         }
     }
@@ -271,6 +284,16 @@ impl World {
     pub fn notices(&self) -> Vec<Notice> {
         self.notices.borrow().clone()
     }
+
+    /// The events since the last call.
+    pub fn take_events(&self) -> Vec<event::Record> {
+        self.events.take()
+    }
+
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.tally.get()
+    }
 }
 
 impl std::fmt::Debug for World {
@@ -311,7 +334,12 @@ impl Env for World {
 
     fn settings(&self) -> Settings {
         let config = self.config.get();
-        Settings { generation: config.generation, flags: config.flags, timeout_scale: config.timeout_scale }
+        Settings {
+            generation: config.generation,
+            flags: config.flags,
+            timeout_scale: config.timeout_scale,
+            event_kinds: config.event_kinds,
+        }
     }
 
     fn established(&self, key: &FlowKey) -> Option<Record> {
@@ -479,5 +507,20 @@ impl Env for World {
 
     fn notice(&self, notice: Notice) {
         self.notices.borrow_mut().push(notice);
+    }
+
+    fn emit(&self, kind: event::Kind, now: Nanos, fill: impl FnOnce(&mut event::Record)) {
+        let (mut rates, mut tally) = (self.event_rates.get(), self.tally.get());
+        let admitted = rates[kind as usize].admits(now, self.config.get().event_rate);
+        if admitted {
+            let mut record = event::Record::default();
+            fill(&mut record);
+            self.events.borrow_mut().push(record);
+            tally.sent += 1;
+        } else {
+            tally.limited += 1;
+        }
+        self.event_rates.set(rates);
+        self.tally.set(tally);
     }
 }

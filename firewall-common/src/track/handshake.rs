@@ -6,7 +6,7 @@
 //! looks the same and must be tried again.
 
 use crate::{
-    flow::{Flow, Inspection, NO_SCALE, Peer, Sender, State, flow_flags, peer_flags},
+    flow::{Flow, Inspection, NO_SCALE, Peer, Sender, State, flow_flags, flow_marks, peer_flags},
     reason::Reason,
     seq::Seq,
     track::{Transition, tcp_state, tcp_window},
@@ -281,6 +281,7 @@ fn close(flow: &mut Flow) -> Transition {
 #[inline(always)]
 pub fn rebase(flow: &mut Flow, segment: &Segment) {
     let pending = Seq(flow.pending);
+    flow.marks &= !flow_marks::OVER;
     flow.initiator.isn = pending.0;
     flow.initiator.end = pending.add(1).0;
     flow.initiator.flags = peer_flags::SYN;

@@ -11,7 +11,7 @@ pub mod tcp_window;
 pub mod timeout;
 
 use crate::{
-    flow::{Flow, Inspection, Sender, State, flow_flags, peer_flags},
+    flow::{Flow, Inspection, Sender, State, flow_flags, flow_marks, peer_flags},
     normalize::record,
     parse::{Descriptor, Kind},
     reason::Reason,
@@ -31,6 +31,8 @@ pub enum Next {
     Reopen,
     /// A bypass flow of which only one side is seen: it may be established if its rule's quota has room.
     EstablishOneSided,
+    /// The connection has ended: both FINs are acknowledged, or a reset was obeyed. Its record stays for as long as its state says.
+    Over,
 }
 
 /// Verdict and consequence.
@@ -76,7 +78,7 @@ pub struct Context<'a> {
 pub fn step(flow: &mut Flow, context: &Context<'_>) -> Transition {
     let state_before = flow.state;
     let inspection = Inspection::from_number(flow.inspection);
-    let transition = match (context.descriptor.kind, inspection) {
+    let mut transition = match (context.descriptor.kind, inspection) {
         (Kind::Tcp, Inspection::Bypass) => bypass::step(flow, context.sender, &context.descriptor.segment),
         (Kind::Tcp, _) => tcp(flow, context, inspection),
         _ => other::step(flow, context.sender, context.descriptor),
@@ -85,7 +87,11 @@ pub fn step(flow: &mut Flow, context: &Context<'_>) -> Transition {
         return transition;
     }
     match transition.verdict {
-        Verdict::Learn => learned(flow, context, state_before),
+        Verdict::Learn => {
+            if learned(flow, context, state_before) {
+                transition.next = Next::Over;
+            }
+        }
         Verdict::NoLearn => count(flow, context),
         Verdict::Drop(_) | Verdict::Answer => {}
     }
@@ -107,8 +113,9 @@ fn tcp(flow: &mut Flow, context: &Context<'_>, inspection: Inspection) -> Transi
     }
 }
 
+/// True when the packet has ended the connection.
 #[inline(always)]
-fn learned(flow: &mut Flow, context: &Context<'_>, state_before: u8) {
+fn learned(flow: &mut Flow, context: &Context<'_>, state_before: u8) -> bool {
     count(flow, context);
     if context.descriptor.segment.has(flags::SYN) {
         record::learn_syn(flow, context.sender, context.descriptor);
@@ -128,6 +135,15 @@ fn learned(flow: &mut Flow, context: &Context<'_>, state_before: u8) {
     if progress && flow.handshake_micros == 0 && confirmed(flow.state) {
         flow.handshake_micros = context.now.since(Nanos(flow.created)).as_micros_saturating();
     }
+    let over = progress && over(flow.state) && flow.marks & flow_marks::OVER == 0;
+    if over {
+        flow.marks |= flow_marks::OVER;
+    }
+    over
+}
+
+const fn over(state: u8) -> bool {
+    state == State::TimeWait as u8 || state == State::Closed as u8
 }
 
 const fn confirmed(state: u8) -> bool {

@@ -57,9 +57,8 @@ pub fn fit(sender: &Peer, receiver: &Peer, segment: &Segment, inspection: Inspec
     if sender.has(peer_flags::FIN) && end.after(sender.end()) {
         return Fit::Refused(Reason::TcpDataPastFin);
     }
-    let slack = if sender.max_window > SLACK { sender.max_window } else { SLACK };
     let old_data = end.before(sender.end().sub(receiver.max_window));
-    let old_ack = !receiver.has(peer_flags::RELEARN) && segment.ack.before(receiver.end().sub(slack));
+    let old_ack = !receiver.has(peer_flags::RELEARN) && segment.ack.before(oldest_ack(sender, receiver));
     if old_data || old_ack {
         return Fit::Old;
     }
@@ -72,6 +71,13 @@ pub fn fit(sender: &Peer, receiver: &Peer, segment: &Segment, inspection: Inspec
 #[must_use]
 pub const fn most_sent(sender: &Peer, receiver: &Peer) -> Seq {
     if receiver.has(peer_flags::MIDSTREAM) { receiver.end().max(sender.edge()) } else { receiver.end() }
+}
+
+/// The lowest acknowledgement of `sender` that is learned from (rule IV).
+#[inline(always)]
+#[must_use]
+pub const fn oldest_ack(sender: &Peer, receiver: &Peer) -> Seq {
+    receiver.end().sub(if sender.max_window > SLACK { sender.max_window } else { SLACK })
 }
 
 /// True when a segment is dropped for beginning past the edge its receiver granted.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Mode;
+use super::{EventCounters, Mode};
 
 /// `GET /v1/counters`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,6 +19,7 @@ pub struct Counters {
     pub flows_created: u64,
     pub flows_established: u64,
     pub flows_expired: u64,
+    pub events: EventCounters,
     pub rules: Vec<RuleCounters>,
     pub tables: BTreeMap<String, TableFill>,
     pub interfaces: Vec<InterfaceCounters>,

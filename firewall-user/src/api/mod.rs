@@ -2,6 +2,7 @@
 
 mod bypass;
 mod counters;
+mod events;
 mod failure;
 mod flows;
 mod interfaces;
@@ -11,6 +12,7 @@ mod status;
 
 pub use bypass::{BypassAdd, BypassAdded, BypassRemove, BypassRemoved, BypassRule};
 pub use counters::{Counters, InterfaceCounters, RuleCounters, TableFill};
+pub use events::{Arithmetic, DropEvent, DroppedSegment, Event, EventCounters, EventEnd, FlowEvent, IcmpMessage, LostEvents};
 pub use failure::{Failure, Kind};
 pub use flows::{Associations, Both, End, Flow, Ipsec, Killed, PerPeer, Quality, Rate};
 pub use interfaces::{AttachRequest, DetachRequest, Detached, Interface, Mode, ModeRequest};

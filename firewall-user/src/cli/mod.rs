@@ -5,6 +5,7 @@ mod bypass;
 mod completions;
 mod counters;
 mod detach;
+mod events;
 mod flows;
 mod policy;
 mod run;
@@ -46,6 +47,7 @@ enum Verb {
     Bypass(bypass::Arguments),
     Flows(flows::Arguments),
     Counters(counters::Arguments),
+    Events(events::Arguments),
     Completions(completions::Arguments),
     /// Print the manual page
     #[command(hide = true)]
@@ -96,6 +98,7 @@ impl Cli {
             Verb::Bypass(arguments) => arguments.execute(&instance),
             Verb::Flows(arguments) => arguments.execute(&instance),
             Verb::Counters(arguments) => arguments.execute(&instance),
+            Verb::Events(arguments) => arguments.execute(&instance),
             Verb::Completions(arguments) => arguments.execute(),
             Verb::Man => completions::man(),
         }

@@ -22,7 +22,8 @@ Examples:
   weir run --netns router --instance lab --interface outside=veth0 --policies ./policies --on-exit detach
   weir run --config /etc/weir/weir.toml
 
-A settings file holds the same: placement, interfaces = [\"outside=eth0\"], policies, on-exit, netns, established, embryonic, instance.")]
+A settings file holds the same: placement, interfaces = [\"outside=eth0\"], policies, on-exit, netns, established, embryonic, event-rate,
+instance.")]
 pub(super) struct Arguments {
     /// Read settings from a TOML file; what the command line says comes first
     #[arg(long, value_name = "FILE")]
@@ -48,6 +49,9 @@ pub(super) struct Arguments {
     /// Room for flows not yet confirmed by both sides [default: 65536]
     #[arg(long, value_name = "FLOWS")]
     embryonic: Option<u32>,
+    /// Events of each kind per second and CPU that `weir events` is shown; those beyond are counted [default: 1000]
+    #[arg(long, value_name = "N")]
+    event_rate: Option<u32>,
     /// Start with empty tables where another version's cannot be used
     #[arg(long)]
     discard_flows: bool,
@@ -68,6 +72,7 @@ impl Arguments {
             netns: self.netns,
             established: self.established,
             embryonic: self.embryonic,
+            event_rate: self.event_rate,
         };
         let mut settings = line.or(file).resolve()?;
         settings.discard_flows = self.discard_flows;

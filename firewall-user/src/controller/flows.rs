@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use firewall_common::{
+    event::Teardown,
     flow::{Address, Endpoint, Flow, FlowKey, Inspection, Peer, State, flow_flags, peer_flags},
     time::Nanos,
     wire::protocol::TCP,
@@ -57,13 +58,22 @@ impl Controller {
         let mut killed = 0;
         for key in matching {
             // It may have moved from one table to the other since it was read.
-            let embryonic = self.maps.table(TableName::Embryonic).remove(&key)?;
-            let established = self.maps.table(TableName::Established).remove(&key)?;
-            killed += u64::from(embryonic || established);
+            let (embryonic, established) = (self.kill_in(TableName::Embryonic, &key)?, self.kill_in(TableName::Established, &key)?);
+            if let Some(flow) = established.or(embryonic) {
+                killed += 1;
+                self.events.closed(key, &flow, Teardown::Killed, clock::monotonic());
+            }
             self.live.forget(&key);
         }
         log::info!("removed {killed} flows on request");
         Ok(Killed { killed })
+    }
+
+    /// Removes a flow from one table and returns what it was.
+    fn kill_in(&self, table: TableName, key: &FlowKey) -> Result<Option<Flow>, Failure> {
+        let table = self.maps.table(table);
+        let flow = table.get(key)?;
+        Ok(if table.remove(key)? { flow } else { None })
     }
 }
 
@@ -102,7 +112,7 @@ impl Legend {
     }
 }
 
-fn ip(address: &Address) -> IpAddr {
+pub(super) fn ip(address: &Address) -> IpAddr {
     Ipv6Addr::from(address.octets()).to_canonical()
 }
 

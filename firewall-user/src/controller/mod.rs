@@ -1,6 +1,7 @@
 //! The daemon: what it holds, how it starts and how it ends. It never stands in the path of a packet.
 
 mod bypass;
+mod events;
 mod expiry;
 mod flows;
 mod live;
@@ -28,6 +29,7 @@ use crate::{
     settings::{OnExit, Placement, Settings, check_interface_name},
     zone,
 };
+use events::Events;
 use live::Live;
 pub use lock::Lock;
 use names::Names;
@@ -44,6 +46,7 @@ pub struct Controller {
     maps: Arc<Maps>,
     live: Live,
     sweep: Sweep,
+    events: Arc<Events>,
     /// Taken before `policy` where both are.
     dataplane: Mutex<Dataplane>,
     policy: Mutex<PolicyState>,
@@ -72,6 +75,7 @@ impl Controller {
         let zones = zones_by_interface(settings, left)?;
         let maps = Arc::clone(dataplane.maps());
         warn_of_sizes(&maps, settings)?;
+        let events = Arc::new(Events::new(Arc::clone(&maps), settings.event_rate));
         let policy_state = PolicyState::new(Names::read(&maps)?, Slots::read(&maps)?);
         let controller = Self {
             instance: settings.instance.clone(),
@@ -79,7 +83,8 @@ impl Controller {
             started: Instant::now(),
             maps,
             live: Live::default(),
-            sweep: Sweep::default(),
+            sweep: Sweep::new(Arc::clone(&events)),
+            events,
             dataplane: Mutex::new(dataplane),
             policy: Mutex::new(policy_state),
             edit: Mutex::new(()),
@@ -230,6 +235,9 @@ async fn serve(controller: &Arc<Controller>, settings: &Settings) -> Result<(), 
                 log::warn!("the dataplane's messages are no longer read: {error}");
             }
         });
+    }
+    if let Some(ring) = held(&controller.dataplane).events() {
+        tokio::spawn(events::forward(Arc::clone(controller), ring));
     }
     tokio::spawn(expiry::tick(Arc::clone(controller)));
     signals::watch_reload(Arc::clone(controller))?;

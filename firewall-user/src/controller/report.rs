@@ -74,6 +74,7 @@ impl Controller {
             flows_created: totals.flows_created,
             flows_established: totals.flows_established,
             flows_expired: fill.expired,
+            events: self.events.counters(&self.maps)?,
             rules: self.rule_counters()?,
             tables: tables.map(|(name, entries, capacity)| (name.to_owned(), TableFill { entries, capacity })).into(),
             interfaces: self.interface_counters()?,

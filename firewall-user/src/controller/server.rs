@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::{DefaultBodyLimit, Query, State, rejection::QueryRejection},
-    http::StatusCode,
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -16,6 +16,7 @@ use tokio::net::UnixListener;
 use super::{Controller, blocking};
 use crate::{
     api::{ApplyRequest, AttachRequest, BypassAdd, BypassRemove, DetachRequest, Failure, Kind},
+    event_filter::EventFilter,
     filter::Filter,
     group,
     instance::Instance,
@@ -65,8 +66,11 @@ pub(super) async fn serve(
     ended: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Failure> {
     let (stop, mut stopping) = tokio::sync::watch::channel(());
+    let events = Arc::clone(&controller);
     let server = axum::serve(listener, router(controller)).with_graceful_shutdown(async move {
         ended.await;
+        // A stream of events would never end by itself.
+        events.events.end();
         // Fails only when nobody waits any more.
         let _ = stop.send(());
     });
@@ -89,6 +93,7 @@ fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/policy/profiles", get(profiles))
         .route("/v1/flows", get(flows).delete(kill))
         .route("/v1/counters", get(counters))
+        .route("/v1/events", get(events))
         .route("/v1/bypass", get(bypass).post(bypass_add).delete(bypass_remove))
         .fallback(async || Failure::new(Kind::NotFound, "there is nothing at this path").hint("paths begin with /v1/, such as /v1/status"))
         .method_not_allowed_fallback(async || Failure::usage("this path does not know that method"))
@@ -190,6 +195,13 @@ async fn counters(State(controller): Shared, query: Pairs) -> Answer {
         }
     }
     blocking(&controller, move |controller| controller.counters(all)).await.map(json)
+}
+
+/// Events as they come, one JSON object a line, until the client goes.
+async fn events(State(controller): Shared, query: Pairs) -> Answer {
+    let conditions: Vec<String> = pairs(query)?.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let stream = controller.events.subscribe(EventFilter::parse(&conditions)?)?;
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], axum::body::Body::new(stream)).into_response())
 }
 
 async fn bypass(State(controller): Shared) -> Answer {

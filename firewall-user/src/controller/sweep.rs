@@ -1,20 +1,21 @@
-//! The sweep: once a second it reads both flow tables, shows them to the API, returns the memory of expired flows, counts the one-sided
+//! The sweep: once a second it reads both flow tables, shows them to the API, returns the memory of expired flows and tells their end, counts the one-sided
 //! ones and shortens timeouts when the table fills up.
 //!
 //! Whether a flow has expired is judged by the dataplane on every lookup; the sweep only gives memory back.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use firewall_common::{
     config::FULL_SCALE,
+    event::Teardown,
     flow::{FlowKey, flow_flags},
     rule::MAX_RULE_NUMBERS,
 };
 
-use super::live::Live;
+use super::{events::Events, live::Live};
 use crate::{
     clock,
     dataplane::{DataplaneError, Maps, TableName},
@@ -33,6 +34,8 @@ const SMALLEST_SCALE: u32 = 26;
 #[derive(Debug)]
 pub struct Sweep {
     state: Mutex<State>,
+    /// Who is told of the flows that end here.
+    events: Arc<Events>,
 }
 
 #[derive(Debug)]
@@ -54,22 +57,20 @@ pub struct Fill {
     pub expired: u64,
 }
 
-impl Default for Sweep {
-    fn default() -> Self {
+impl Sweep {
+    pub fn new(events: Arc<Events>) -> Self {
         // What an earlier controller wrote is unknown: the first sweep writes every number that is not zero, and those that were.
         let state = State { round: 0, started: None, one_sided: vec![u32::MAX; MAX_RULE_NUMBERS], filled: [0; 2], expired: 0 };
-        Self { state: Mutex::new(state) }
+        Self { state: Mutex::new(state), events }
     }
-}
 
-impl Sweep {
     /// Sees to it that everything which happened before the call is seen. Callers that wait for the same sweep share it.
     pub fn run(&self, maps: &Maps, live: &Live) -> Result<Fill, DataplaneError> {
         let called = Instant::now();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.started.is_none_or(|started| started < called) {
             let started = Instant::now();
-            state.sweep(maps, live)?;
+            state.sweep(maps, live, &self.events)?;
             state.started = Some(started);
         }
         Ok(state.fill())
@@ -87,7 +88,7 @@ impl State {
         Fill { embryonic, established, expired: self.expired }
     }
 
-    fn sweep(&mut self, maps: &Maps, live: &Live) -> Result<(), DataplaneError> {
+    fn sweep(&mut self, maps: &Maps, live: &Live, events: &Events) -> Result<(), DataplaneError> {
         self.round += 1;
         let now = clock::monotonic();
         let scale = maps.config.timeout_scale();
@@ -110,8 +111,10 @@ impl State {
                 live.see(key, flow, name, now, self.round);
             })?;
             for key in &expired {
-                if table.remove_expired(key, clock::monotonic(), scale)? {
+                let now = clock::monotonic();
+                if let Some(flow) = table.remove_expired(key, now, scale)? {
                     self.expired += 1;
+                    events.closed(*key, &flow, Teardown::of_expired(&flow), now);
                 }
             }
             self.filled[place] = count;

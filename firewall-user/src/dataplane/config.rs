@@ -79,6 +79,24 @@ impl ConfigBlock {
     pub fn set_reject_rate(&self, rate: u32) {
         self.field(offset_of!(Config, reject_rate)).store(rate, Ordering::Release);
     }
+
+    #[must_use]
+    pub fn event_rate(&self) -> u32 {
+        self.field(offset_of!(Config, event_rate)).load(Ordering::Acquire)
+    }
+
+    pub fn set_event_rate(&self, rate: u32) {
+        self.field(offset_of!(Config, event_rate)).store(rate, Ordering::Release);
+    }
+
+    #[must_use]
+    pub fn event_kinds(&self) -> u32 {
+        self.field(offset_of!(Config, event_kinds)).load(Ordering::Acquire)
+    }
+
+    pub fn set_event_kinds(&self, kinds: u32) {
+        self.field(offset_of!(Config, event_kinds)).store(kinds, Ordering::Release);
+    }
 }
 
 impl Drop for ConfigBlock {

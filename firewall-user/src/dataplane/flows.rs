@@ -103,6 +103,15 @@ impl Table<'_> {
         Ok(())
     }
 
+    /// The flow with this key.
+    pub fn get(&self, key: &FlowKey) -> Result<Option<Flow>, DataplaneError> {
+        match self.handle().get(key, self.name.flags()) {
+            Ok(flow) => Ok(Some(flow)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(DataplaneError::map(self.name.map())(error)),
+        }
+    }
+
     /// Removes a flow; false when it was gone already.
     pub fn remove(&self, key: &FlowKey) -> Result<bool, DataplaneError> {
         match self.handle().remove(key) {
@@ -113,15 +122,15 @@ impl Table<'_> {
         }
     }
 
-    /// Removes a flow if its time is still over; a packet may have come since it was read.
+    /// Removes a flow if its time is still over, and returns what it was; a packet may have come since it was read.
     ///
     /// Between the look and the removal lies a window of less than a microsecond, in which a packet of just this flow could begin it
     /// anew and see its first state lost: it then counts as a first packet once more.
-    pub fn remove_expired(&self, key: &FlowKey, now: Nanos, scale: u32) -> Result<bool, DataplaneError> {
+    pub fn remove_expired(&self, key: &FlowKey, now: Nanos, scale: u32) -> Result<Option<Flow>, DataplaneError> {
         let found = self.handle().get(key, self.name.flags());
         match found {
-            Ok(flow) if flow.expired(now, scale) => self.remove(key),
-            Ok(_) | Err(MapError::KeyNotFound) => Ok(false),
+            Ok(flow) if flow.expired(now, scale) => Ok(self.remove(key)?.then_some(flow)),
+            Ok(_) | Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(DataplaneError::map(self.name.map())(error)),
         }
     }

@@ -16,11 +16,11 @@ use firewall_common::{
     rule::{self, AddressPrefix, Bitmap, Rule, ServicePrefix},
 };
 
-use super::{DataplaneError, config::ConfigBlock};
+use super::{DataplaneError, config::ConfigBlock, events::Tallies};
 
 pub(super) type Table<K, V> = HashMap<MapData, K, V>;
 
-/// Every map but the log's ring buffer. Shared by the API, the sweep and the policy loader: each map has its own lock, held for single
+/// Every map but the ring buffers. Shared by the API, the sweep and the policy loader: each map has its own lock, held for single
 /// calls only.
 pub struct Maps {
     pub(super) established: Mutex<Table<FlowKey, Flow>>,
@@ -35,6 +35,7 @@ pub struct Maps {
     pub(super) counters: Mutex<PerCpuArray<MapData, Counters>>,
     pub(super) rule_counters: Mutex<PerCpuArray<MapData, RuleCounters>>,
     pub(super) interface_counters: Mutex<PerCpuArray<MapData, InterfaceCounters>>,
+    pub(super) event_counters: Mutex<Tallies>,
     pub(super) one_sided: Mutex<Array<MapData, u32>>,
     pub(super) rule_names: Mutex<Array<MapData, [u8; rule::RULE_NAME_LENGTH]>>,
     pub(super) zone_names: Mutex<Array<MapData, [u8; rule::ZONE_NAME_LENGTH]>>,
@@ -72,6 +73,7 @@ impl Maps {
             counters: Mutex::new(typed(ebpf, map::COUNTERS)?),
             rule_counters: Mutex::new(typed(ebpf, map::RULE_COUNTERS)?),
             interface_counters: Mutex::new(typed(ebpf, map::INTERFACE_COUNTERS)?),
+            event_counters: Mutex::new(typed(ebpf, map::EVENT_COUNTERS)?),
             one_sided: Mutex::new(typed(ebpf, map::ONE_SIDED)?),
             rule_names: Mutex::new(typed(ebpf, map::RULE_NAMES)?),
             zone_names: Mutex::new(typed(ebpf, map::ZONE_NAMES)?),
@@ -118,7 +120,7 @@ impl Maps {
     }
 }
 
-fn typed<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, DataplaneError>
+pub(super) fn typed<T>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, DataplaneError>
 where
     T: TryFrom<Map, Error = MapError>,
 {

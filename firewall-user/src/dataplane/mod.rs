@@ -8,6 +8,7 @@ mod bpf;
 mod config;
 mod counters;
 mod error;
+mod events;
 mod flows;
 mod host;
 mod load;
@@ -30,6 +31,7 @@ use firewall_common::{
 pub use attach::Egress;
 pub use config::ConfigBlock;
 pub use error::DataplaneError;
+pub use events::{EventReader, EventRing};
 pub use flows::{Table, TableName};
 pub use host::check_privileges;
 pub use load::Sizes;
@@ -75,6 +77,7 @@ pub struct Dataplane {
     pins: Pins,
     ebpf: Ebpf,
     maps: Arc<Maps>,
+    events: Option<EventRing>,
     found: Found,
     egress: Egress,
     attachments: BTreeMap<String, Attachment>,
@@ -93,9 +96,10 @@ impl Dataplane {
         }
         let opened = pins.create().and_then(|()| load::load(&pins, options.sizes)).and_then(|mut ebpf| {
             let maps = Maps::take(&mut ebpf)?;
-            Ok((ebpf, maps))
+            let events = EventRing::take(&mut ebpf)?;
+            Ok((ebpf, maps, events))
         });
-        let (ebpf, maps) = match opened {
+        let (ebpf, maps, events) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 undo(&pins, found);
@@ -108,7 +112,7 @@ impl Dataplane {
         }
         let egress = if host::has_tcx() && !options.legacy_egress { Egress::Tcx } else { Egress::Clsact };
         let (maps, attachments) = (Arc::new(maps), BTreeMap::new());
-        Ok(Self { pins, ebpf, maps, found, egress, attachments, last_place: 0, committed: false })
+        Ok(Self { pins, ebpf, maps, events: Some(events), found, egress, attachments, last_place: 0, committed: false })
     }
 
     #[must_use]
@@ -253,6 +257,11 @@ impl Dataplane {
     /// The dataplane's log messages; `None` for an object that sends none.
     pub fn messages(&mut self) -> Option<Messages> {
         Messages::open(&mut self.ebpf)
+    }
+
+    /// The dataplane's events; `None` the second time.
+    pub fn events(&mut self) -> Option<EventRing> {
+        self.events.take()
     }
 
     /// The start succeeded: from here on everything stays until it is detached.

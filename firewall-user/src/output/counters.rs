@@ -17,6 +17,8 @@ pub fn counters(counters: &Counters) -> anyhow::Result<()> {
         "flows created {}, established {}, expired {}",
         counters.flows_created, counters.flows_established, counters.flows_expired
     ))?;
+    let events = &counters.events;
+    line(&format!("events sent {}, limited {}, lost {}; listeners {}", events.sent, events.limited, events.lost, events.subscribers))?;
     drops(counters)?;
     if !counters.rules.is_empty() {
         line("")?;

@@ -2,6 +2,7 @@
 
 mod bypass;
 mod counters;
+mod events;
 mod flows;
 mod number;
 mod policy;
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 pub use bypass::bypass;
 pub use counters::counters;
+pub use events::event;
 pub use flows::flows;
 pub use policy::policy;
 pub use profiles::profiles;

@@ -49,6 +49,48 @@ pub struct Lab {
     daemon: Option<Child>,
 }
 
+/// A verb that goes on. Killed when dropped.
+#[derive(Debug)]
+pub struct Running(Option<Child>);
+
+impl Running {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let child = self.0.as_ref().expect("it has not been waited for");
+        rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).expect("it is ours");
+    }
+
+    /// Waits until it ends by itself.
+    pub fn ended(mut self) -> Run {
+        let mut child = self.0.take().expect("it has not been waited for");
+        let end = Instant::now() + PATIENCE;
+        while child.try_wait().expect("the child is ours").is_none() {
+            if Instant::now() > end {
+                let _ = child.kill();
+                let run = Run::of(child.wait_with_output().expect("its output"));
+                panic!("it did not end: {run:?}");
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Run::of(child.wait_with_output().expect("its output"))
+    }
+
+    /// Ends it as Ctrl-C would, and returns the events it has printed.
+    pub fn events(self) -> Vec<Value> {
+        self.signal(rustix::process::Signal::INT);
+        self.ended().events()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
 /// What a run of `weir` printed and how it ended.
 #[derive(Debug)]
 pub struct Run {
@@ -146,6 +188,26 @@ impl Lab {
     /// Runs a verb to its end.
     pub fn weir(&self, words: &[&str]) -> Run {
         Run::of(self.command(words).output().expect("weir runs"))
+    }
+
+    /// Begins a verb that goes on until something ends it.
+    pub fn begin(&self, words: &[&str]) -> Running {
+        let child = self.command(words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("weir runs");
+        Running(Some(child))
+    }
+
+    /// Listens to events, from before this returns.
+    pub fn listen(&self, words: &[&str]) -> Running {
+        let listeners = || self.json(&["counters"])["events"]["subscribers"].as_u64().expect("a number");
+        let before = listeners();
+        let running = self.begin(&[&["events"], words].concat());
+        eventually("it listens", || (listeners() > before).then_some(()));
+        running
+    }
+
+    /// Path of the daemon's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.named().socket()
     }
 
     /// Runs a verb that must succeed and returns its JSON.
@@ -261,6 +323,12 @@ impl Run {
     fn of(output: Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
+    }
+
+    /// The events it printed as JSON; it must have ended well.
+    pub fn events(&self) -> Vec<Value> {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.out.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 
     /// Asserts that it ended with `code` and that its message has all of `words`.

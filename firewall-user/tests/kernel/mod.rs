@@ -7,7 +7,7 @@ use std::{borrow::BorrowMut, hash::Hash, sync::Barrier, thread};
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun, TestRunOptions,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key},
     programs::{Program, SchedClassifier, Xdp},
 };
 use firewall_common::{
@@ -16,6 +16,7 @@ use firewall_common::{
     config::{Config, FULL_SCALE, Interface, interface_flags},
     counter::Counters,
     env::Arrival,
+    event::{self, Tally},
     flow::{Flow, FlowKey, LAYOUT_VERSION},
     fragment::{Fragment, FragmentKey},
     normalize::{
@@ -37,6 +38,7 @@ use firewall_common::{
     time::Nanos,
     verdict::Verdict,
 };
+use zerocopy::FromBytes as _;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-dataplane"));
 
@@ -66,6 +68,8 @@ pub struct Kernel {
     histories: HashMap<MapData, FlowKey, History>,
     digests: HashMap<MapData, Start, Digest>,
     counters: PerCpuArray<MapData, Counters>,
+    events: RingBuf<MapData>,
+    tallies: PerCpuArray<MapData, Tally>,
     seen: Counters,
     interface: Interface,
     settings: Config,
@@ -117,8 +121,14 @@ impl Kernel {
             }
             .unwrap_or_else(|error| panic!("program {name}: {error:?}"));
         }
-        let settings =
-            Config { layout: LAYOUT_VERSION, timeout_scale: FULL_SCALE, reject_rate: u32::MAX, secret: SECRET, ..Config::default() };
+        let settings = Config {
+            layout: LAYOUT_VERSION,
+            timeout_scale: FULL_SCALE,
+            reject_rate: u32::MAX,
+            event_rate: u32::MAX,
+            secret: SECRET,
+            ..Config::default()
+        };
         Self {
             config: typed(&mut ebpf, map::CONFIG),
             interfaces: typed(&mut ebpf, map::INTERFACES),
@@ -133,6 +143,8 @@ impl Kernel {
             histories: typed(&mut ebpf, map::HISTORIES),
             digests: typed(&mut ebpf, map::SEGMENTS),
             counters: typed(&mut ebpf, map::COUNTERS),
+            events: typed(&mut ebpf, map::EVENTS),
+            tallies: typed(&mut ebpf, map::EVENT_COUNTERS),
             ebpf,
             seen: Counters::default(),
             interface: Interface::default(),
@@ -363,6 +375,28 @@ impl Subject for Kernel {
     fn age(&mut self, key: &FlowKey, by: Nanos) {
         self.age_in_kernel(key, by);
         World::age(&self.host, key, by);
+    }
+
+    fn listen(&mut self, kinds: u32, rate: u32) {
+        (self.settings.event_kinds, self.settings.event_rate) = (kinds, rate);
+        self.configure();
+    }
+
+    fn take_events(&mut self) -> Vec<event::Record> {
+        let mut records = Vec::new();
+        while let Some(item) = self.events.next() {
+            records.push(event::Record::read_from_bytes(&item).expect("an item of the ring is one record"));
+        }
+        records
+    }
+
+    fn tally(&mut self) -> Tally {
+        let tallies = self.tallies.get(&0, 0).expect("the counters can be read");
+        tallies.iter().fold(Tally::default(), |sum, part| Tally {
+            sent: sum.sent + part.sent,
+            limited: sum.limited + part.limited,
+            lost: sum.lost + part.lost,
+        })
     }
 
     fn counters(&mut self) -> Counters {

@@ -77,6 +77,11 @@ impl Lab {
         Ok(Self { weir, network, scratch, start })
     }
 
+    /// A file of the scenario's own.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.scratch.path().join(name)
+    }
+
     /// Writes another policy, to be applied by its directory.
     pub fn policy(&self, name: &str, text: &str) -> Result<PathBuf> {
         self.scratch.directory_with(name, "policy.toml", text)

@@ -7,6 +7,7 @@ mod connections;
 mod crash;
 mod datagrams;
 mod deny;
+mod events;
 mod expiry;
 mod flood;
 mod fragments;
@@ -109,6 +110,8 @@ pub const ALL: &[Scenario] = &[
     Scenario::gateway("neighbours", "duplicate IPv6 addresses are detected through Weir", neighbours::duplicates),
     Scenario::gateway("path-mtu", "a narrow path is discovered under a policy without ICMP", path_mtu::discovered).under(path_mtu::POLICY),
     Scenario::gateway("forged-errors", "a forged ICMP error does not reach its victim", path_mtu::forged).under(path_mtu::POLICY),
+    Scenario::gateway("events", "flows and drops are told as they happen, with their arithmetic", events::told).under(events::POLICY),
+    Scenario::gateway("events-limited", "of a flood of drops every event is sent, limited or lost", events::limited).with(events::RATE),
     Scenario::gateway("expiry", "a flow ends with its idle time", expiry::idle),
     Scenario::gateway("flood", "50 000 SYNs do not disturb an open connection", flood::syns).with(&["--embryonic", "4096"]),
     Scenario::gateway("policy-swap", "50 changes of policy under load lose nothing", policy::swap),

@@ -1,0 +1,128 @@
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Both;
+
+/// One line of `GET /v1/events`, and of `weir events --json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum Event {
+    /// Both sides have confirmed a flow.
+    Opened(FlowEvent),
+    /// A flow has ended.
+    Closed(FlowEvent),
+    /// A packet was dropped.
+    Dropped(DropEvent),
+    /// The reader was too slow: events that it asked for are missing.
+    Lost(LostEvents),
+}
+
+/// A flow that has opened or closed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FlowEvent {
+    /// RFC 3339, in UTC, to a few milliseconds.
+    pub time: String,
+    /// Why it has closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub protocol: String,
+    /// The initiator.
+    pub source: EventEnd,
+    /// The responder.
+    pub destination: EventEnd,
+    pub rule: String,
+    pub state: String,
+    pub inspection: String,
+    pub packets: Both,
+    pub bytes: Both,
+    pub age_seconds: f64,
+    /// First packet to the one that confirmed both sides; null when unknown.
+    pub handshake_milliseconds: Option<f64>,
+}
+
+/// A packet that was dropped. What is null is not known, or there is no such thing in the packet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DropEvent {
+    pub time: String,
+    pub reason: String,
+    pub protocol: Option<String>,
+    pub source: EventEnd,
+    pub destination: EventEnd,
+    /// The rule whose flow it is of, or that decided.
+    pub rule: Option<String>,
+    /// State of its flow; null without one.
+    pub state: Option<String>,
+    pub inspection: Option<String>,
+    /// Which side of its flow sent it: `initiator` or `responder`.
+    pub sender: Option<String>,
+    /// Bytes of the IP packet.
+    pub length: Option<u32>,
+    pub icmp: Option<IcmpMessage>,
+    pub segment: Option<DroppedSegment>,
+    /// Which number was compared with what, when one decided.
+    pub arithmetic: Option<Arithmetic>,
+}
+
+/// One side of an event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventEnd {
+    pub address: Option<IpAddr>,
+    /// 0 for protocols without ports.
+    pub port: u16,
+    pub zone: Option<String>,
+    pub interface: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IcmpMessage {
+    #[serde(rename = "type")]
+    pub kind: u8,
+    pub code: u8,
+}
+
+/// The TCP header of a dropped packet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedSegment {
+    /// Letters in the header's order: `C` CWR, `E` ECE, `U`, `A`, `P`, `R`, `S`, `F`.
+    pub flags: String,
+    pub seq: u32,
+    pub ack: u32,
+    /// As in the header, not scaled.
+    pub window: u16,
+    /// Bytes of data.
+    pub payload: u32,
+}
+
+/// Why a segment was refused, in numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Arithmetic {
+    /// `seq`, `ack`, or `end`: the number after the last byte.
+    pub compared: String,
+    pub number: u32,
+    /// The range that would have been accepted, both ends included; it may wrap.
+    pub lowest: u32,
+    pub highest: u32,
+    /// How far `number` lies past `highest`; negative when it lies below `lowest`.
+    pub distance: i32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostEvents {
+    pub time: String,
+    /// How many.
+    pub events: u64,
+}
+
+/// What became of events, as `weir counters` tells it. Only events of a kind that somebody listens to count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventCounters {
+    /// Read by the daemon or made by it.
+    pub sent: u64,
+    /// Held back because there were more than `--event-rate` allows.
+    pub limited: u64,
+    /// For which there was no room.
+    pub lost: u64,
+    /// Who listens now.
+    pub subscribers: usize,
+}

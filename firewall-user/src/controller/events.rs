@@ -1,0 +1,233 @@
+//! Events: from the dataplane's ring buffer and the controller's own removals to those who listen.
+//!
+//! The dataplane makes events only of kinds that somebody here asks for. Each listener has a bounded queue of its own; one that does not
+//! keep up loses events, is told how many, and holds nobody else up.
+
+mod describe;
+
+use std::{
+    collections::BTreeMap,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use axum::body::{Bytes, HttpBody};
+use firewall_common::{
+    event::{Kind, Record, Tally, Teardown, rate::Rate},
+    flow::{Flow, FlowKey, flow_marks},
+    time::Nanos,
+};
+use hyper::body::Frame;
+use tokio::sync::mpsc;
+
+use super::{Controller, held};
+use crate::{
+    api::{self, EventCounters, Failure, LostEvents},
+    clock,
+    dataplane::{DataplaneError, EventRing, Maps},
+    event_filter::EventFilter,
+};
+
+/// Listeners at once.
+const MOST_LISTENERS: usize = 16;
+/// Lines that wait for one listener.
+const QUEUE: usize = 4096;
+/// The controller's own events that wait to be told.
+const OWN_QUEUE: usize = 8192;
+
+/// Who listens, and what became of the controller's own events.
+#[derive(Debug)]
+pub struct Events {
+    maps: Arc<Maps>,
+    own: mpsc::Sender<Record>,
+    /// Taken by the one task that tells.
+    told: Mutex<Option<mpsc::Receiver<Record>>>,
+    made: Mutex<Made>,
+    listeners: Mutex<Listeners>,
+}
+
+/// The controller's own events are counted and limited as a CPU's are.
+#[derive(Debug, Default)]
+struct Made {
+    rate: Rate,
+    tally: Tally,
+}
+
+#[derive(Debug, Default)]
+struct Listeners {
+    next: u64,
+    /// Nobody may listen any more: the daemon ends.
+    ended: bool,
+    by_number: BTreeMap<u64, Listener>,
+}
+
+#[derive(Debug)]
+struct Listener {
+    filter: EventFilter,
+    lines: mpsc::Sender<Bytes>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Events {
+    /// An earlier controller that was killed may have left the dataplane talking to nobody: that ends here.
+    pub fn new(maps: Arc<Maps>, rate: u32) -> Self {
+        maps.config.set_event_kinds(0);
+        maps.config.set_event_rate(rate);
+        let (own, told) = mpsc::channel(OWN_QUEUE);
+        Self { maps, own, told: Mutex::new(Some(told)), made: Mutex::default(), listeners: Mutex::default() }
+    }
+
+    /// Tells the end of a flow that the controller has removed, unless its end was told before.
+    pub fn closed(&self, key: FlowKey, flow: &Flow, teardown: Teardown, now: Nanos) {
+        if self.maps.config.event_kinds() & Kind::Closed.bit() == 0 || flow.marks & flow_marks::OVER != 0 {
+            return;
+        }
+        let mut made = held(&self.made);
+        if !made.rate.admits(now, self.maps.config.event_rate()) {
+            made.tally.limited += 1;
+            return;
+        }
+        match self.own.try_send(Record::closed(key, flow, teardown, now)) {
+            Ok(()) => made.tally.sent += 1,
+            Err(_) => made.tally.lost += 1,
+        }
+    }
+
+    /// What became of all events, since the pins were made and of the controller's own since it started.
+    pub fn counters(&self, maps: &Maps) -> Result<EventCounters, DataplaneError> {
+        let (dataplane, own) = (maps.event_tally()?, held(&self.made).tally);
+        Ok(EventCounters {
+            sent: dataplane.sent + own.sent,
+            limited: dataplane.limited + own.limited,
+            lost: dataplane.lost + own.lost,
+            subscribers: held(&self.listeners).by_number.len(),
+        })
+    }
+
+    /// From here on the events that `filter` wants are told to the stream that is returned, until it is dropped.
+    pub fn subscribe(self: &Arc<Self>, filter: EventFilter) -> Result<EventStream, Failure> {
+        let mut listeners = held(&self.listeners);
+        if listeners.ended {
+            return Err(Failure::new(api::Kind::Conflict, "the daemon is about to end"));
+        }
+        if listeners.by_number.len() >= MOST_LISTENERS {
+            return Err(Failure::new(api::Kind::Conflict, format!("{MOST_LISTENERS} listen to events already"))
+                .hint("end a `weir events`; one of them can be read by many"));
+        }
+        let (lines, queue) = mpsc::channel(QUEUE);
+        let (number, lost) = (listeners.next, Arc::new(AtomicU64::new(0)));
+        listeners.next += 1;
+        listeners.by_number.insert(number, Listener { filter, lines, lost: Arc::clone(&lost) });
+        self.ask_for(&listeners);
+        drop(listeners);
+        Ok(EventStream { events: Arc::clone(self), number, queue, lost })
+    }
+
+    fn unsubscribe(&self, number: u64) {
+        let mut listeners = held(&self.listeners);
+        listeners.by_number.remove(&number);
+        self.ask_for(&listeners);
+    }
+
+    /// Ends every stream: the daemon goes.
+    pub fn end(&self) {
+        let mut listeners = held(&self.listeners);
+        listeners.ended = true;
+        listeners.by_number.clear();
+        self.ask_for(&listeners);
+    }
+
+    /// Has the dataplane make the events that are listened to, and no others.
+    fn ask_for(&self, listeners: &Listeners) {
+        let kinds = listeners.by_number.values().fold(0, |kinds, listener| kinds | listener.filter.kinds());
+        self.maps.config.set_event_kinds(kinds);
+    }
+
+    /// Hands an event to everybody whose filter wants it.
+    fn tell(&self, event: &api::Event) {
+        let mut line = None;
+        for listener in held(&self.listeners).by_number.values().filter(|listener| listener.filter.matches(event)) {
+            // Written once, whoever reads it.
+            let line = line.get_or_insert_with(|| json_line(event)).clone();
+            if listener.lines.try_send(line).is_err() {
+                listener.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+fn json_line(event: &api::Event) -> Bytes {
+    let mut text = serde_json::to_vec(event).unwrap_or_default();
+    text.push(b'\n');
+    text.into()
+}
+
+/// The events one listener asked for, as lines of JSON. Nobody listens any more once it is dropped.
+#[derive(Debug)]
+pub struct EventStream {
+    events: Arc<Events>,
+    number: u64,
+    queue: mpsc::Receiver<Bytes>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        self.events.unsubscribe(self.number);
+    }
+}
+
+impl HttpBody for EventStream {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let lost = self.lost.swap(0, Ordering::Relaxed);
+        if lost > 0 {
+            let time = describe::time(jiff::Timestamp::now());
+            let line = json_line(&api::Event::Lost(LostEvents { time, events: lost }));
+            return Poll::Ready(Some(Ok(Frame::data(line))));
+        }
+        self.queue.poll_recv(context).map(|line| line.map(|line| Ok(Frame::data(line))))
+    }
+}
+
+/// Tells events for as long as the daemon lives.
+pub(super) async fn forward(controller: Arc<Controller>, ring: EventRing) {
+    let Some(mut own) = held(&controller.events.told).take() else { return };
+    let mut reader = match ring.listen() {
+        Ok(reader) => reader,
+        Err(error) => return log::error!("the dataplane's events cannot be read: {error}"),
+    };
+    loop {
+        let mut records = Vec::new();
+        tokio::select! {
+            read = reader.read() => match read {
+                Ok(read) => records = read,
+                Err(error) => return log::error!("the dataplane's events are no longer read: {error}"),
+            },
+            // Never over: the sender lives as long as the controller.
+            _ = own.recv_many(&mut records, OWN_QUEUE) => {}
+        }
+        // Names are behind locks that a change of policy holds for a moment.
+        tokio::task::block_in_place(|| controller.tell(&records));
+    }
+}
+
+impl Controller {
+    fn tell(&self, records: &[Record]) {
+        if held(&self.events.listeners).by_number.is_empty() {
+            return;
+        }
+        let interfaces = held(&self.dataplane).attachments().map(|attached| (attached.place, attached.name.clone())).collect();
+        let state = held(&self.policy);
+        let legend = describe::Legend { names: &state.names, interfaces, clock: clock::both() };
+        for event in records.iter().filter_map(|record| legend.describe(record)) {
+            self.events.tell(&event);
+        }
+    }
+}
