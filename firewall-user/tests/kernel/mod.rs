@@ -410,6 +410,7 @@ impl Subject for Kernel {
             let fragment = Fragment { lock: u32::from(held), ..fragment };
             self.fragments.insert(key, fragment, BPF_EXIST).expect("the datagram was there");
         }
+        self.host.hold_datagrams(held);
     }
 
     fn race(&mut self, frames: [&[u8]; 2], arrival: Arrival) -> [bool; 2] {
@@ -428,6 +429,12 @@ impl Subject for Kernel {
             [passes(first), other.join().expect("the other thread ends")]
         });
         self.seen = self.counters();
+        self.host.set_clock(monotonic());
+        // The host has one CPU: what passed in the kernel goes first there.
+        let (first, then): (Vec<_>, Vec<_>) = frames.into_iter().zip(passed).partition(|(_, passed)| *passed);
+        for (frame, passed) in first.into_iter().chain(then) {
+            assert_eq!(World::judge(&self.host, frame, arrival).passes(), passed, "the host over {}", hex(frame));
+        }
         passed
     }
 }
