@@ -19,6 +19,8 @@ pub struct Visit {
     pub now: Nanos,
     /// The flow has been judged by the policy in force on this visit.
     pub revalidated: bool,
+    /// The packet came in by a software device: a local stack may have left its checksum unfinished, and its data unsegmented.
+    pub software: bool,
     /// What stage *normalize* wants changed.
     pub edits: Edits,
 }
@@ -28,7 +30,7 @@ impl Visit {
     #[inline(always)]
     #[must_use]
     pub const fn new(arrival: Arrival, settings: Settings, now: Nanos) -> Self {
-        Self { descriptor: Descriptor::EMPTY, arrival, settings, now, revalidated: false, edits: Edits::NONE }
+        Self { descriptor: Descriptor::EMPTY, arrival, settings, now, revalidated: false, software: false, edits: Edits::NONE }
     }
 
     /// Slot of the policy in force.

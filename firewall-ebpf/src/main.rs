@@ -38,7 +38,7 @@ pub fn ingress(context: XdpContext) -> u32 {
     let frame = XdpFrame::new(&context);
     let kernel = Kernel::new(&context, interface);
     let mut visit = kernel.visit(Arrival { zone: ours.zone, place: ours.place, egress: false });
-    visit.edits.software = ours.flags & interface_flags::UNFINISHED_CHECKSUMS != 0;
+    visit.software = ours.flags & interface_flags::UNFINISHED_CHECKSUMS != 0;
     match pipeline(&frame, &kernel, &mut visit) {
         Verdict::Learn | Verdict::NoLearn => xdp_action::XDP_PASS,
         Verdict::Drop(_) => xdp_action::XDP_DROP,

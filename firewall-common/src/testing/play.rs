@@ -247,7 +247,7 @@ fn without_notes(flow: &mut Flow) {
     flow.flags &= !(flow_flags::PENDING_SYN | flow_flags::PENDING_SYN_ACK | flow_flags::SHORTENED);
     (flow.pending, flow.pending_scale, flow.timeout) = (0, 0, 0);
     flow.responder.flags &= !crate::flow::peer_flags::CHALLENGED;
-    if flow.state == crate::flow::State::SynSent as u8 {
+    if flow.state == State::SynSent as u8 {
         flow.responder.ack = 0;
     }
 }
