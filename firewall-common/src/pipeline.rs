@@ -94,6 +94,13 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Result<Ou
             step = look_up(packet, env, visit, &mut outcome);
         }
     }
+    if matches!(step, Step::Look) {
+        if let Err(reason) = env.check(packet, visit) {
+            return Ok(Outcome { verdict: Verdict::Drop(reason), ..outcome });
+        }
+        visit.revalidated = true;
+        step = look_up(packet, env, visit, &mut outcome);
+    }
     if !matches!(step, Step::Done) {
         env.first(packet, visit, &mut outcome);
     }
@@ -146,6 +153,8 @@ pub enum Step {
     Current = 3,
     /// Its flow is over: it must be judged as a first packet.
     First = 4,
+    /// Its flow's profile wants a look at it first: stage *normalize*.
+    Look = 5,
 }
 
 impl Step {
@@ -158,6 +167,7 @@ impl Step {
             1 => Self::Unknown,
             2 => Self::Stale,
             3 => Self::Current,
+            5 => Self::Look,
             _ => Self::First,
         }
     }
@@ -199,7 +209,7 @@ fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Trac
     if matches!(sender, Sender::Responder) && flow.responder_interface == 0 && !visit.arrival.egress {
         flow.responder_interface = visit.arrival.place;
     }
-    let merged = visit.arrival.egress || visit.edits.software;
+    let merged = visit.arrival.egress || visit.software;
     let context = Context { descriptor: &visit.descriptor, sender, now, timeouts: &rule.timeouts, checks: rule.checks, merged };
     let (_, to) = flow.peers_mut(sender);
     let last_ack = to.ack;
@@ -230,16 +240,16 @@ fn adopt(visit: &Visit, flow: &mut Flow, decision: &Decision, rule: &Rule) {
 
 /// Stage *track* for a flow in the established table.
 #[inline(always)]
-pub fn confirmed<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+pub fn confirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Step {
     let Some(found) = env.established(&visit.descriptor.key) else { return Step::Unknown };
     let glance = env.glance(&found);
     if glance.generation != visit.settings.generation && !visit.revalidated {
         return Step::Stale;
     }
     let Some(rule) = env.rule(visit.slot(), u32::from(glance.entry)) else { return Step::Done };
-    if let Err(reason) = normalize::before(packet, env, visit, rule, glance.features, true) {
-        *outcome = Outcome::new(Verdict::Drop(reason), rule.number, Event::None);
-        return Step::Done;
+    if normalize::asks(visit, rule, glance.features, true) {
+        *outcome = Outcome::new(Verdict::Drop(Reason::NoPolicy), rule.number, Event::None);
+        return Step::Look;
     }
     let tracked = env.with_established(&found, |flow| track_packet(visit, visit.now, flow, rule));
     if matches!(tracked.verdict, Verdict::Learn) {
@@ -250,16 +260,16 @@ pub fn confirmed<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outc
 
 /// Stage *track* for a flow in the embryonic table.
 #[inline(always)]
-pub fn unconfirmed<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+pub fn unconfirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Step {
     let Some(found) = env.embryonic(&visit.descriptor.key) else { return Step::Unknown };
     let glance = env.glance(&found);
     if glance.generation != visit.settings.generation && !visit.revalidated {
         return Step::Stale;
     }
     let Some(rule) = env.rule(visit.slot(), u32::from(glance.entry)) else { return Step::Done };
-    if let Err(reason) = normalize::before(packet, env, visit, rule, glance.features, false) {
-        *outcome = Outcome::new(Verdict::Drop(reason), rule.number, Event::None);
-        return Step::Done;
+    if normalize::asks(visit, rule, glance.features, false) {
+        *outcome = Outcome::new(Verdict::Drop(Reason::NoPolicy), rule.number, Event::None);
+        return Step::Look;
     }
     let now = env.precise_now();
     let tracked = env.with_embryonic(&found, |flow| track_packet(visit, now, flow, rule));
@@ -407,7 +417,9 @@ fn try_first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Resul
         sanity::check_flags(&visit.descriptor)?;
     }
     let features = randomize::of_first(&visit.descriptor, rule);
-    if let Err(reason) = normalize::before(packet, env, visit, rule, features, false) {
+    if normalize::asks(visit, rule, features, false)
+        && let Err(reason) = env.check(packet, visit)
+    {
         return Ok(Outcome::new(Verdict::Drop(reason), decision.rule, Event::None));
     }
     let verdict = admit::admit(env, visit, &Admission { decision, zones, features, timeouts: &rule.timeouts })?;

@@ -40,6 +40,24 @@ pub fn repeat<S: Step>(most: u32, state: &mut S) {
     }
 }
 
+/// Fills a buffer with zeros, a word at a time: the compiler would call a loop over its bytes.
+#[cfg(not(target_arch = "bpf"))]
+pub const fn clear(buffer: &mut [u8; 64]) {
+    *buffer = [0; 64];
+}
+
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+pub fn clear(buffer: &mut [u8; 64]) {
+    let words = buffer.as_mut_ptr().cast::<u64>();
+    let mut word = 0;
+    while word < 8 {
+        // SAFETY: eight words are 64 bytes, and this machine stores words anywhere.
+        unsafe { words.add(word).write_volatile(0) };
+        word += 1;
+    }
+}
+
 /// The same value, as one the compiler knows nothing of: a bound that is checked on it stays where it is checked.
 #[cfg(not(target_arch = "bpf"))]
 #[inline(always)]

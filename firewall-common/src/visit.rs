@@ -23,6 +23,8 @@ pub struct Visit {
     pub revalidated: bool,
     /// Zone a first packet leaves by, once it is known.
     pub to_zone: u8,
+    /// The packet came in by a software device: a local stack may have left its checksum unfinished, and its data unsegmented.
+    pub software: bool,
     /// What stage *normalize* wants changed.
     pub edits: Edits,
 }
@@ -32,7 +34,16 @@ impl Visit {
     #[inline(always)]
     #[must_use]
     pub const fn new(arrival: Arrival, settings: Settings, now: Nanos) -> Self {
-        Self { descriptor: Descriptor::EMPTY, arrival, settings, now, revalidated: false, to_zone: NO_ZONE, edits: Edits::NONE }
+        Self {
+            descriptor: Descriptor::EMPTY,
+            arrival,
+            settings,
+            now,
+            revalidated: false,
+            to_zone: NO_ZONE,
+            software: false,
+            edits: Edits::NONE,
+        }
     }
 
     /// Makes of all zeros what [`Self::new`] returns, where that would first lie on a stack.

@@ -299,7 +299,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
     #[inline(always)]
     fn insert_digest(&self, digest: &Digest) {
         // A digest that finds no room is one that was forgotten at once.
-        let _ = maps::SEGMENTS.insert(&digest.start, digest, u64::from(BPF_ANY));
+        let _ = maps::SEGMENTS.insert(digest.start, digest, u64::from(BPF_ANY));
     }
 
     #[inline(always)]

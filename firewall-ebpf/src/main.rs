@@ -39,7 +39,7 @@ pub fn ingress(context: XdpContext) -> u32 {
     let frame = XdpFrame::new(&context);
     let kernel = Kernel::new(&context, interface);
     let Some(visit) = kernel.visit(Arrival { zone: ours.zone, place: ours.place, egress: false }) else { return xdp_action::XDP_DROP };
-    visit.edits.software = ours.flags & interface_flags::UNFINISHED_CHECKSUMS != 0;
+    visit.software = ours.flags & interface_flags::UNFINISHED_CHECKSUMS != 0;
     match pipeline(&frame, &kernel, visit) {
         Verdict::Learn | Verdict::NoLearn => xdp_action::XDP_PASS,
         Verdict::Drop(_) => xdp_action::XDP_DROP,

@@ -12,10 +12,12 @@ use firewall_common::{
     config::config_flags,
     event,
     flow::{Flow, FlowKey, Inspection},
+    normalize::{Profile, checks},
     rule::{Action, Timeouts},
     testing::{
         builder::hex,
         play::Subject,
+        profiles::EVERYTHING,
         stream::{Replies, Stream},
         tables::Tables,
         world::World,
@@ -29,7 +31,7 @@ use kernel::{Kernel, monotonic};
 const PACKETS: usize = 60_000;
 const ROOM: u32 = 65_536;
 /// Packets between two changes of policy, and between two leaps of time.
-const POLICY_EVERY: usize = 3_000;
+const POLICY_EVERY: usize = 1_500;
 const LEAP_EVERY: usize = 700;
 const DEFAULT_SEED: u64 = 0x0077_6569_7200_0001;
 
@@ -129,6 +131,9 @@ fn unhurried(tables: Tables) -> Tables {
 
 fn policies() -> Vec<Tables> {
     let everything = |inspection| Tables::everything(Action::Allow, inspection);
+    // The stream's endpoints see the numbers as they were sent: under a profile that shifts them few connections come to be.
+    let unshifted = |profile: Profile| Profile { checks: profile.checks & !checks::RANDOMIZE, ..profile };
+    let refusing = unshifted(Profile { checks: EVERYTHING.checks | checks::RESERVED_DROP, ..EVERYTHING });
     [
         everything(Inspection::Strict),
         lowered(),
@@ -136,6 +141,12 @@ fn policies() -> Vec<Tables> {
         everything(Inspection::Tolerant),
         lowered(),
         Tables::from_zone_1(Inspection::Strict),
+        everything(Inspection::Strict).with_profile(Profile::DEFAULT),
+        everything(Inspection::Strict).with_profile(Profile::ASA),
+        everything(Inspection::Tolerant).with_profile(unshifted(EVERYTHING)),
+        lowered().with_profile(unshifted(Profile::ASA)),
+        everything(Inspection::Bypass).with_profile(EVERYTHING),
+        everything(Inspection::Strict).with_profile(refusing),
     ]
     .map(unhurried)
     .into()

@@ -38,7 +38,7 @@ fn by_checksum<P: Packet>(packet: &P, visit: &Visit) -> Result<(), Reason> {
     if !wanted || visit.arrival.egress || visit.descriptor.piece.is_fragment() {
         return Ok(());
     }
-    if checksum::acceptable(packet, &visit.descriptor, visit.edits.software) { Ok(()) } else { Err(Reason::BadTcpChecksum) }
+    if checksum::acceptable(packet, &visit.descriptor, visit.software) { Ok(()) } else { Err(Reason::BadTcpChecksum) }
 }
 
 /// What the fixed part of the header tells.

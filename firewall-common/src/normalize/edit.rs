@@ -40,10 +40,10 @@ fn rewrite_header<P: Packet, E: Env>(packet: &P, env: &E, visit: &Visit) -> bool
     let descriptor = &visit.descriptor;
     let length = descriptor.length.wrapping_sub(descriptor.segment.length);
     let left_alone =
-        !visit.arrival.egress && !descriptor.piece.is_fragment() && checksum::is_left_alone(packet, descriptor, visit.edits.software);
+        !visit.arrival.egress && !descriptor.piece.is_fragment() && checksum::is_left_alone(packet, descriptor, visit.software);
     let written = env.with_room(|room| {
         // Behind a short header lies what another packet left: it must not count.
-        room.header = [0; HEADER_ROOM];
+        verifier::clear(&mut room.header);
         if !packet.copy(descriptor.at, &mut room.header, length) {
             return false;
         }

@@ -23,7 +23,7 @@ pub mod randomize;
 pub mod record;
 pub mod retransmission;
 
-use crate::{env::Env, flow::features, packet::Packet, parse::Kind, reason::Reason, rule::Rule, visit::Visit, wire::tcp::flags};
+use crate::{env::Env, flow::features, parse::Kind, rule::Rule, visit::Visit, wire::tcp::flags};
 
 pub use profile::{OptionSet, Profile, checks};
 
@@ -40,28 +40,28 @@ const BY_RECORD: u32 = checks::EXCEED_MSS
 /// first packets has no memory here.
 pub const WITH_MEMORY: u32 = checks::TTL_EVASION | checks::TIMESTAMPS | checks::RETRANSMISSION;
 
-/// What the stage has found out about a packet, and what is to be done to it. All zero: nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(C)]
+/// What the stage has found out about a packet, and what is to be done to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C, align(8))]
 pub struct Edits {
     /// The [`checks`] that apply to the packet.
     pub checks: u32,
-    /// Added to the sequence number.
-    pub seq: u32,
-    /// Subtracted from the acknowledgement and the edges of selective ones.
-    pub ack: u32,
     /// [`changes`].
     pub changes: u8,
     /// Hop limit the packet leaves with; with [`changes::HOP_LIMIT`].
     pub hop_limit: u8,
+    /// The stage has had its look at the packet, see [`asks`].
+    pub looked: bool,
+    /// Data's digest lies in [`Room::digest`], to be remembered when the packet passes.
+    pub digested: bool,
+    /// Added to the sequence number.
+    pub seq: u32,
+    /// Subtracted from the acknowledgement and the edges of selective ones.
+    pub ack: u32,
     /// Number of the profile in the policy's slot.
     pub profile: u8,
     /// [`features`] of the packet's flow.
     pub features: u8,
-    /// The packet came in by a software device: a local stack may have left its checksum unfinished, and its data unsegmented.
-    pub software: bool,
-    /// Data's digest lies in [`Room::digest`], to be remembered when the packet passes.
-    pub digested: bool,
 }
 
 /// Bits of [`Edits::changes`].
@@ -80,8 +80,10 @@ pub mod changes {
 }
 
 impl Edits {
+    /// Nothing yet. Where a value does not count it is not zero: the compiler fills a run of zeros with a loop over its bytes, and this is
+    /// written for every packet.
     pub const NONE: Self =
-        Self { checks: 0, seq: 0, ack: 0, changes: 0, hop_limit: 0, profile: 0, features: 0, software: false, digested: false };
+        Self { checks: 0, changes: 0, hop_limit: u8::MAX, looked: false, digested: false, seq: 0, ack: 0, profile: u8::MAX, features: 0 };
 
     #[inline(always)]
     #[must_use]
@@ -120,33 +122,31 @@ impl Default for Room {
     }
 }
 
-/// The stage's first moment. `features` are those of the packet's flow, [`features::RANDOMIZED`] also for one that is about to begin so;
-/// `remembers` is true for an established flow.
-///
-/// # Errors
-/// The reason to drop the segment for.
+/// Whether the rule asks for a look at the segment before it is tracked, [`check::check`]; notes what for. `features` are those of the
+/// packet's flow, [`features::RANDOMIZED`] also for one that is about to begin so; `remembers` is true for an established flow.
 #[inline(always)]
-pub fn before<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, rule: &Rule, features: u8, remembers: bool) -> Result<(), Reason> {
+pub fn asks(visit: &mut Visit, rule: &Rule, features: u8, remembers: bool) -> bool {
     let control = visit.descriptor.segment.flags & (flags::SYN | flags::FIN | flags::RST) != 0;
     // What most segments leave at once: their profile is the default or none, and they neither open nor close.
     let idle = if control { BY_RECORD } else { BY_RECORD | checks::CHECKSUM_CONTROL };
     if rule.checks & !idle == 0 && features & features::RANDOMIZED == 0 {
-        return Ok(());
+        return false;
     }
-    if !matches!(visit.descriptor.kind, Kind::Tcp) {
-        return Ok(());
+    if visit.edits.looked || !matches!(visit.descriptor.kind, Kind::Tcp) {
+        return false;
     }
     visit.edits.checks = if remembers { rule.checks } else { rule.checks & !WITH_MEMORY };
     visit.edits.profile = rule.profile;
     visit.edits.features = features;
-    env.check(packet, visit)
+    visit.edits.looked = true;
+    true
 }
 
 /// Forgets what a rule asked for: the packet is to be judged as a first one, maybe by another.
 #[inline(always)]
 pub fn begin_anew(visit: &mut Visit) {
     randomize::undo(visit);
-    visit.edits = Edits { software: visit.edits.software, ..Edits::NONE };
+    visit.edits = Edits::NONE;
 }
 
 /// The stage's third moment: the segment has passed and was learned from. `last_ack` is the highest acknowledgement its receiver had sent

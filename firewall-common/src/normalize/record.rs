@@ -91,12 +91,12 @@ const fn is_open(state: u8) -> bool {
 
 /// True when the segment's right edge lies before one that was granted.
 ///
-/// An old acknowledgement says nothing of today's window; a shift hides what is below its unit (RFC 7323 §2.4). A reset's window has no
+/// An old acknowledgement or segment says nothing of today's window (as in RFC 9293 §3.10.7.4, SND.WL1 and SND.WL2); a shift hides what is below its unit (RFC 7323 §2.4). A reset's window has no
 /// meaning, and a segment that nothing else would let pass closes nothing.
 #[inline(always)]
 fn takes_back(from: &Peer, to: &Peer, context: &Context<'_>) -> bool {
     let segment = &context.descriptor.segment;
-    let current = segment.ack.within(from.ack(), to.end()) && segment.seq.within(to.ack(), to.edge());
+    let current = segment.ack.within(from.ack(), to.end()) && segment.seq.within(to.ack(), to.edge()) && !segment.seq.before(from.end());
     let unit = 1 << (from.scale & 0x0f);
     let edge = segment.ack.add(tcp_window::window(from, segment)).add(unit - 1);
     current && !segment.has(flags::RST) && edge.before(from.edge())

@@ -84,7 +84,7 @@ impl<P: Packet> Step for Reading<'_, P> {
         }
         let length = if self.left < CHUNK { self.left } else { CHUNK };
         if length < CHUNK {
-            *self.buffer = [0; HEADER_ROOM];
+            verifier::clear(self.buffer);
         }
         if !self.packet.copy(self.at, self.buffer, length) {
             self.failed = true;

@@ -8,7 +8,7 @@ const fn only(checks: u32) -> Profile {
 
 /// Everything that can be asked for at once.
 pub const EVERYTHING: Profile = Profile {
-    checks: (1 << 20) - 1 & !(checks::RESERVED_DROP | checks::INVALID_ACK_ALLOW | checks::PAST_WINDOW_ALLOW),
+    checks: ((1 << 20) - 1) & !(checks::RESERVED_DROP | checks::INVALID_ACK_ALLOW | checks::PAST_WINDOW_ALLOW),
     mss_most: 1200,
     mss_least: 300,
     options_clear: OptionSet::EMPTY.with(30, 252),

@@ -1,6 +1,8 @@
 //! Streams of packets a firewall must judge the same wherever it runs: connections that keep to the rules, packets of them altered, other
 //! protocols, fragments, tags, cut frames and garbage. A seed gives the same stream every time.
 
+use etherparse::TcpHeader;
+
 use crate::{
     env::Arrival,
     flow::NO_SCALE,
@@ -167,6 +169,27 @@ impl Stream {
         segment
     }
 
+    /// Gives a segment options and bits, such as a normalizer has something to say to.
+    fn dress(&mut self, header: &mut TcpHeader) {
+        let random = &mut self.random;
+        let acknowledged = header.acknowledgment_number;
+        let edges = [acknowledged.wrapping_add(random.u32(..3000)), acknowledged.wrapping_add(random.u32(..3000))];
+        let list = match random.u8(..9) {
+            0 => [&[2, 4][..], &random.u16(..2000).to_be_bytes()].concat(),
+            1 => [&[1, 1, 5, 10][..], &edges[0].to_be_bytes(), &edges[1].to_be_bytes()].concat(),
+            2 => vec![1, 1, 5, random.u8(2..12), 0, 0, 0, 1, 0, 0, 0, 2],
+            3 => [&[19, 18][..], &[9; 16]].concat(),
+            4 => vec![random.u8(6..), 4, 7, 7, 1, 3, 3, 5],
+            5 => vec![4, 2, random.u8(6..), 2, 0, 9, 9, 9],
+            _ => [&[1, 1, 8, 10][..], &random.u32(..200).to_be_bytes(), &[0; 4]].concat(),
+        };
+        // Where a list is there already both may not fit.
+        let _ = header.set_options_raw(&[header.options.as_slice(), &list].concat());
+        if random.u8(..6) == 0 {
+            header.urgent_pointer = random.u16(..100);
+        }
+    }
+
     /// Sends a packet, now and then tagged, in fragments, with extension headers, damaged or cut.
     fn send(&mut self, packet: &Packet, from_server: bool) {
         let mut packet = packet.clone();
@@ -200,7 +223,22 @@ impl Stream {
             let more = self.random.bool();
             packet.part = Some(Part { offset, length, more, identification: self.random.u32(..64) });
         }
+        let dressed = self.random.u8(..3) == 0;
+        if dressed {
+            packet.hop_limit = self.random.u8(50..70);
+            if let Payload::Tcp { header, .. } = &mut packet.payload {
+                self.dress(header);
+            }
+        }
         let mut frame = packet.build();
+        if dressed && packet.part.is_none() && matches!(packet.payload, Payload::Tcp { .. }) {
+            match self.random.u8(..12) {
+                0 => frame.set_reserved(self.random.u8(..)),
+                1 => frame.patch_transport(16, &self.random.u16(..).to_be_bytes()),
+                2 => frame.unfinish(),
+                _ => {}
+            }
+        }
         if self.random.u8(..24) == 0 {
             for _ in 0..self.random.usize(1..4) {
                 let place = self.random.usize(..frame.bytes.len().min(120));

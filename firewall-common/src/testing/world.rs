@@ -16,7 +16,7 @@ use crate::{
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
     normalize::{
-        Edits, Profile, Room,
+        Profile, Room,
         history::History,
         profile::MAX_PROFILES,
         retransmission::{Digest, MAX_SEGMENTS, Start},
@@ -225,7 +225,7 @@ impl World {
     pub fn judge_and_change(&self, frame: &[u8], arrival: Arrival) -> (Verdict, Vec<u8>) {
         let changing = Changing::new(frame);
         let mut visit = Visit::new(arrival, self.settings(), self.now());
-        visit.edits = Edits { software: self.software.get(), ..Edits::NONE };
+        visit.software = self.software.get();
         let verdict = pipeline(&changing, self, &mut visit);
         (verdict, changing.into_bytes())
     }

@@ -8,7 +8,10 @@ use std::{
 };
 
 use firewall_common::config::Config;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::{
+    mm::{MapFlags, ProtFlags, mmap, munmap},
+    rand::{GetRandomFlags, getrandom},
+};
 
 use super::DataplaneError;
 
@@ -46,6 +49,26 @@ impl ConfigBlock {
 
     pub fn set_layout(&self, layout: u32) {
         self.field(offset_of!(Config, layout)).store(layout, Ordering::Release);
+    }
+
+    /// Gives the dataplane its secret, once: flows whose numbers are shifted by it live as long as the pins do.
+    pub(super) fn ensure_secret(&self) -> Result<(), DataplaneError> {
+        const WORDS: usize = 4;
+        let word = |place: usize| self.field(offset_of!(Config, secret) + place * size_of::<u32>());
+        if (0..WORDS).any(|place| word(place).load(Ordering::Acquire) != 0) {
+            return Ok(());
+        }
+        let mut bytes = [0; WORDS * size_of::<u32>()];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            let got = getrandom(&mut bytes[filled..], GetRandomFlags::empty());
+            filled += got.map_err(|error| DataplaneError::System { what: "drawing a secret", source: error.into() })?;
+        }
+        for (place, random) in bytes.chunks_exact(size_of::<u32>()).enumerate() {
+            let random = <[u8; 4]>::try_from(random).map_or(0, u32::from_ne_bytes);
+            word(place).store(random, Ordering::Release);
+        }
+        Ok(())
     }
 
     #[must_use]

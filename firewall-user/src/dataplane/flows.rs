@@ -112,14 +112,14 @@ impl Table<'_> {
         }
     }
 
-    /// Removes a flow; false when it was gone already.
+    /// Removes a flow, and what the normalizer remembers of it; false when it was gone already.
     pub fn remove(&self, key: &FlowKey) -> Result<bool, DataplaneError> {
-        match self.handle().remove(key) {
-            Ok(()) => Ok(true),
-            Err(MapError::KeyNotFound) => Ok(false),
-            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
-            Err(error) => Err(DataplaneError::map(self.name.map())(error)),
+        let removed = removed(self.handle().remove(key), self.name.map())?;
+        if removed && self.name == TableName::Established {
+            // Few flows have a history.
+            let _ = self::removed(locked(&self.maps.histories).remove(key), map::HISTORIES)?;
         }
+        Ok(removed)
     }
 
     /// Removes a flow if its time is still over, and returns what it was; a packet may have come since it was read.
@@ -133,6 +133,16 @@ impl Table<'_> {
             Ok(_) | Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(DataplaneError::map(self.name.map())(error)),
         }
+    }
+}
+
+/// Whether an entry was there to be removed.
+fn removed(result: Result<(), MapError>, map: &str) -> Result<bool, DataplaneError> {
+    match result {
+        Ok(()) => Ok(true),
+        Err(MapError::KeyNotFound) => Ok(false),
+        Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+        Err(error) => Err(DataplaneError::map(map)(error)),
     }
 }
 

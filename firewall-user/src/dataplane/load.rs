@@ -123,7 +123,7 @@ fn shapes() -> Result<BTreeMap<String, Shape>, DataplaneError> {
         if !map::PINNED.contains(&name.as_str()) {
             continue;
         }
-        let sized_at_start = matches!(name.as_str(), map::ESTABLISHED | map::EMBRYONIC | map::AYA_LOGS);
+        let sized_at_start = matches!(name.as_str(), map::ESTABLISHED | map::EMBRYONIC | map::HISTORIES | map::AYA_LOGS);
         let shape = Shape {
             map_type: declared.map_type(),
             key_size: declared.key_size(),
@@ -160,7 +160,10 @@ impl Shape {
 /// Loads the object against the pinned maps, making and pinning those that are missing. Nothing is attached.
 pub(super) fn load(pins: &Pins, sizes: Sizes) -> Result<Ebpf, DataplaneError> {
     let mut loader = EbpfLoader::new();
-    loader.map_max_entries(map::ESTABLISHED, sizes.established).map_max_entries(map::EMBRYONIC, sizes.embryonic);
+    loader
+        .map_max_entries(map::ESTABLISHED, sizes.established)
+        .map_max_entries(map::HISTORIES, sizes.established)
+        .map_max_entries(map::EMBRYONIC, sizes.embryonic);
     for name in map::PINNED {
         loader.map_pin_path(name, pins.map(name));
     }

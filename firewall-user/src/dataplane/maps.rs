@@ -12,7 +12,7 @@ use firewall_common::{
     counter::{Counters, InterfaceCounters, RuleCounters},
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
-    normalize::Profile,
+    normalize::{Profile, history::History},
     rule::{self, AddressPrefix, Bitmap, Rule, ServicePrefix},
 };
 
@@ -26,6 +26,7 @@ pub struct Maps {
     pub(super) established: Mutex<Table<FlowKey, Flow>>,
     pub(super) embryonic: Mutex<Table<FlowKey, Flow>>,
     pub(super) fragments: Mutex<Table<FragmentKey, Fragment>>,
+    pub(super) histories: Mutex<Table<FlowKey, History>>,
     pub(super) interfaces: Mutex<Array<MapData, Interface>>,
     pub(super) rules: Mutex<Array<MapData, Rule>>,
     pub(super) profiles: Mutex<Array<MapData, Profile>>,
@@ -64,6 +65,7 @@ impl Maps {
             established: Mutex::new(typed(ebpf, map::ESTABLISHED)?),
             embryonic: Mutex::new(typed(ebpf, map::EMBRYONIC)?),
             fragments: Mutex::new(typed(ebpf, map::FRAGMENTS)?),
+            histories: Mutex::new(typed(ebpf, map::HISTORIES)?),
             interfaces: Mutex::new(typed(ebpf, map::INTERFACES)?),
             rules: Mutex::new(typed(ebpf, map::RULES)?),
             profiles: Mutex::new(typed(ebpf, map::PROFILES)?),

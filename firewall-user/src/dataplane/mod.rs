@@ -24,7 +24,7 @@ use std::{collections::BTreeMap, fs, sync::Arc};
 use aya::Ebpf;
 use firewall_common::{
     abi::program,
-    config::{FULL_SCALE, Interface, MAX_INTERFACES},
+    config::{FULL_SCALE, Interface, MAX_INTERFACES, interface_flags},
     flow::LAYOUT_VERSION,
 };
 
@@ -110,6 +110,7 @@ impl Dataplane {
             maps.config.set_timeout_scale(FULL_SCALE);
             maps.config.set_layout(LAYOUT_VERSION);
         }
+        maps.config.ensure_secret()?;
         let egress = if host::has_tcx() && !options.legacy_egress { Egress::Tcx } else { Egress::Clsact };
         let (maps, attachments) = (Arc::new(maps), BTreeMap::new());
         Ok(Self { pins, ebpf, maps, events: Some(events), found, egress, attachments, last_place: 0, committed: false })
@@ -186,9 +187,9 @@ impl Dataplane {
             let known = self.old_interface(index)?;
             let zone = zone_of(&name).unwrap_or(known.zone);
             let place = if self.found == Found::Discarded || known.place == 0 { self.free_place()? } else { known.place };
-            self.maps.set_interface(index, Interface { zone, place, flags: 0, reserved: 0 })?;
-            let egress = attach::replace(&mut self.ebpf, &self.pins, &device)?;
             let mode = device.xdp.map_or(Mode::Generic, |running| running.mode);
+            self.maps.set_interface(index, interface(zone, place, &device, mode))?;
+            let egress = attach::replace(&mut self.ebpf, &self.pins, &device)?;
             let attachment = Attachment { name: name.clone(), index, zone, place, mode, fell_back: false, egress, adopted: true };
             self.attachments.insert(name, attachment);
         }
@@ -205,7 +206,8 @@ impl Dataplane {
         let device = netlink::device(name)?;
         let place = self.free_place()?;
         self.maps.clear_interface_counters(place)?;
-        self.maps.set_interface(device.index, Interface { zone, place, flags: 0, reserved: 0 })?;
+        // The mode is known only afterwards; until then nothing legal may be dropped.
+        self.maps.set_interface(device.index, interface(zone, place, &device, Mode::Generic))?;
         let ingress = match attach::attach(&mut self.ebpf, &self.pins, &device, request, self.egress) {
             Ok(ingress) => ingress,
             Err(error) => {
@@ -213,6 +215,7 @@ impl Dataplane {
                 return Err(error);
             }
         };
+        self.maps.set_interface(device.index, interface(zone, place, &device, ingress.mode))?;
         let attachment = Attachment {
             name: name.to_owned(),
             index: device.index,
@@ -300,6 +303,15 @@ impl Drop for Dataplane {
             undo(&self.pins, self.found);
         }
     }
+}
+
+/// What the dataplane is told of an interface.
+///
+/// A software device hands over what a local stack has sent, checksum unfinished. A driver without XDP of its own may do so too, with what
+/// comes from a virtual machine beside this one.
+fn interface(zone: u8, place: u8, device: &netlink::Device, mode: Mode) -> Interface {
+    let unfinished = device.software || mode == Mode::Generic;
+    Interface { zone, place, flags: if unfinished { interface_flags::UNFINISHED_CHECKSUMS } else { 0 }, reserved: 0 }
 }
 
 /// Leaves the pin directory as it was found.

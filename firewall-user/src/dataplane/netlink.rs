@@ -5,7 +5,7 @@ use std::io;
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{LinkAttribute, LinkMessage, LinkXdp, XdpAttached},
+    link::{LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -18,6 +18,8 @@ pub(super) struct Device {
     pub(super) name: String,
     pub(super) index: u32,
     pub(super) xdp: Option<RunningXdp>,
+    /// No hardware behind it: what comes in may be of a local stack.
+    pub(super) software: bool,
 }
 
 /// The XDP program of an interface.
@@ -88,14 +90,17 @@ fn dump() -> io::Result<Vec<Device>> {
 fn read_device(link: &LinkMessage) -> Option<Device> {
     let mut name = None;
     let mut xdp = None;
+    let mut software = link.header.link_layer_type == LinkLayerType::Loopback;
     for attribute in &link.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = Some(text.clone()),
             LinkAttribute::Xdp(details) => xdp = read_xdp(details),
+            // Drivers of hardware name no kind.
+            LinkAttribute::LinkInfo(details) => software |= details.iter().any(|detail| matches!(detail, LinkInfo::Kind(_))),
             _ => {}
         }
     }
-    Some(Device { name: name?, index: link.header.index, xdp })
+    Some(Device { name: name?, index: link.header.index, xdp, software })
 }
 
 fn read_xdp(details: &[LinkXdp]) -> Option<RunningXdp> {

@@ -429,7 +429,7 @@ impl Subject for Kernel {
             [passes(first), other.join().expect("the other thread ends")]
         });
         self.seen = self.counters();
-        self.host.set_clock(monotonic());
+        self.host.set_clock(monotonic().plus(self.ahead));
         // The host has one CPU: what passed in the kernel goes first there.
         let (first, then): (Vec<_>, Vec<_>) = frames.into_iter().zip(passed).partition(|(_, passed)| *passed);
         for (frame, passed) in first.into_iter().chain(then) {
