@@ -1,6 +1,7 @@
 //! What tests, the benchmarks and the demo share: packets from named hosts ([`builder`]), a world in memory ([`world`]) with a policy in
 //! its lowered form ([`tables`]), packet scripts as data ([`script`], [`play`]), the table of cases ([`cases`]), a model of two TCP
-//! endpoints ([`endpoint`]) and streams of mutated traffic ([`stream`]).
+//! endpoints ([`endpoint`]), streams of mutated traffic ([`stream`]) and a search through everything a short sequence of packets can do
+//! ([`search`]).
 //!
 //! Only for tests: a mistake in a script or a packet that cannot be built panics with what is wrong.
 
@@ -10,6 +11,7 @@ pub mod endpoint;
 pub mod host;
 pub mod play;
 pub mod script;
+pub mod search;
 pub mod stream;
 pub mod tables;
 pub mod world;

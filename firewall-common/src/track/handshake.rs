@@ -249,10 +249,10 @@ fn early_data(flow: &mut Flow, segment: &Segment) -> Transition {
     if segment.seq.after(flow.initiator.edge()) {
         return Transition::drop(Reason::TcpSeqPastWindow);
     }
-    flow.responder.end = flow.responder.end().max(segment.end()).0;
-    if segment.has(flags::FIN) && segment.end() == flow.responder.end() {
+    if segment.has(flags::FIN) && segment.end().after(flow.responder.end()) {
         flow.responder.flags |= peer_flags::FIN;
     }
+    flow.responder.end = flow.responder.end().max(segment.end()).0;
     Transition::LEARN
 }
 

@@ -97,6 +97,7 @@ pub const fn window(peer: &Peer, segment: &Segment) -> u32 {
 pub fn learn(sender: &mut Peer, receiver: &mut Peer, segment: &Segment) {
     let end = segment.end();
     let window = window(sender, segment);
+    let fin = segment.has(flags::FIN) && ends_the_data(sender, end);
     if sender.has(peer_flags::RELEARN) {
         sender.flags &= !peer_flags::RELEARN;
         sender.end = end.0;
@@ -117,12 +118,22 @@ pub fn learn(sender: &mut Peer, receiver: &mut Peer, segment: &Segment) {
         // Until it speaks, the receiver has sent what the sender has received of it.
         receiver.end = segment.ack.0;
     }
-    if segment.has(flags::FIN) && end == sender.end() {
+    if fin {
         sender.flags |= peer_flags::FIN;
     }
     if receiver.has(peer_flags::FIN) && !segment.ack.before(receiver.end()) {
         receiver.flags |= peer_flags::FIN_ACKED;
     }
+}
+
+/// True when a FIN that ends at `end` lies behind everything its sender has sent. One in the place of data that has passed is no end: the
+/// receiver has that byte and discards the FIN (RFC 9293 §3.10.7.4), and what the sender goes on to send is legal.
+///
+/// After bypass the FIN may have passed before its sender's numbers were known again.
+#[inline(always)]
+#[must_use]
+pub const fn ends_the_data(sender: &Peer, end: Seq) -> bool {
+    end.after(sender.end()) || sender.has(peer_flags::RELEARN) || (sender.has(peer_flags::MIDSTREAM) && !end.before(sender.end()))
 }
 
 /// Quality figures, from what the numbers tell before they are learned.

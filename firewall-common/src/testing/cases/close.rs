@@ -57,6 +57,30 @@ pub(super) const ROWS: &[Row] = &[
     ",
             ),
             case(
+                "fin-bad/in-place-of-data",
+                "
+        HS
+        S:A 1/1 +10   -> pass established | pass
+        # The client has that byte and discards the FIN: it ends nothing.
+        S:FA 10/1     -> pass established | pass
+        S:A 11/1 +10  -> pass established | pass
+        C:A 1/21      -> pass established | pass
+        S:FA 21/1     -> pass fin-wait | pass
+        S:FA 21/1     -> pass fin-wait | pass
+    ",
+            ),
+            case(
+                "fin-bad/in-place-of-early-data",
+                "
+        C:S 0 +100     -> pass syn-sent | pass
+        S:SA 0/101     -> pass syn-received | pass
+        S:A 1/101 +500 -> pass syn-received | pass
+        S:FA 500/101   -> pass syn-received | pass
+        C:A 101/501    -> pass established | pass
+        S:A 501/101 +9 -> pass established | pass
+    ",
+            ),
+            case(
                 "fin-bad/syn-sent",
                 "
         C:S 0         -> pass syn-sent | pass
