@@ -29,7 +29,7 @@
 use crate::{flow::State, reason::Reason, time::Nanos, wire::tcp::flags};
 
 /// Who sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     Client,
     Server,

@@ -115,8 +115,22 @@ fn reset(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspect
             tcp_window::shorten(flow, AFTER_INEXACT_RESET);
             Transition::NO_LEARN
         }
+        Reset::Refused if matches!(sender, Sender::Responder) && refuses(flow, segment) => {
+            tcp_window::shorten(flow, AFTER_INEXACT_RESET);
+            Transition::NO_LEARN
+        }
         Reset::Refused => Transition::drop(Reason::TcpRstOutOfOrder),
     }
+}
+
+/// True for a reset that refuses a SYN which has passed and may still wait for its answer (RFC 9293 §3.10.7.1): it acknowledges the SYN,
+/// and its own number says nothing. Only the initiator knows whether it waits, so that the reset passes and closes nothing here.
+#[inline(always)]
+#[must_use]
+pub fn refuses(flow: &Flow, segment: &Segment) -> bool {
+    let repeated = flow.state == State::SynReceived as u8 && handshake::acknowledges_syn(&flow.initiator, segment.ack);
+    let remembered = flow.has(flow_flags::PENDING_SYN) && segment.ack == Seq(flow.pending).add(1);
+    segment.has(flags::ACK) && (repeated || remembered)
 }
 
 /// A SYN on a flow that is (or was) up. It changes nothing until the peer's SYN-ACK matches it (RFC 5961 §4, RFC 9293 §3.10.7.4).
@@ -156,9 +170,11 @@ fn syn_ack(flow: &mut Flow, sender: Sender, segment: &Segment) -> Transition {
         handshake::rebase(flow, segment);
         return Transition::LEARN;
     }
+    // The responder may have begun anew when the reset came; it has yet to hear that nobody waits for its answer.
+    let closed = matches!(sender, Sender::Responder) && flow.state == State::Closed as u8;
     // The last of the handshake, repeated because its answer was lost. After bypass nobody can tell, and the endpoint judges it.
     let (from, to) = flow.peers_mut(sender);
     let repeated =
         from.has(peer_flags::RELEARN) || (from.has(peer_flags::SYN_ACK) && segment.seq == from.isn() && !segment.ack.after(to.end()));
-    if repeated { Transition::NO_LEARN } else { Transition::drop(Reason::TcpSynAckOutOfOrder) }
+    if repeated || closed { Transition::NO_LEARN } else { Transition::drop(Reason::TcpSynAckOutOfOrder) }
 }

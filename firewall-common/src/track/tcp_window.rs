@@ -46,7 +46,7 @@ pub fn fit(sender: &Peer, receiver: &Peer, segment: &Segment, inspection: Inspec
         if !sender.has(peer_flags::RELEARN) && segment.ack.after(most_sent(sender, receiver)) {
             return Fit::Refused(Reason::TcpInvalidAck);
         }
-        past = segment.seq.after(receiver.edge());
+        past = past_edge(receiver, segment);
         if refused_past_edge(receiver, segment, inspection) {
             return Fit::Refused(Reason::TcpSeqPastWindow);
         }
@@ -73,13 +73,21 @@ const fn most_sent(sender: &Peer, receiver: &Peer) -> Seq {
     if receiver.has(peer_flags::MIDSTREAM) { receiver.end().max(sender.edge()) } else { receiver.end() }
 }
 
+/// True when a segment begins past the edge its receiver granted. An acknowledgement may be one further: some senders put their FIN behind
+/// data that fills the window, and from then on acknowledge from there.
+#[inline(always)]
+const fn past_edge(receiver: &Peer, segment: &Segment) -> bool {
+    let plain = segment.length == 0 && !segment.has(flags::FIN);
+    segment.seq.after(receiver.edge().add(plain as u32))
+}
+
 /// True when a segment is dropped for beginning past the edge its receiver granted.
 ///
 /// A FIN past the edge would close what nobody can check: `tolerant` lets only data be past it.
 #[inline(always)]
 #[must_use]
 pub const fn refused_past_edge(receiver: &Peer, segment: &Segment, inspection: Inspection) -> bool {
-    segment.seq.after(receiver.edge()) && (!matches!(inspection, Inspection::Tolerant) || segment.has(flags::FIN))
+    past_edge(receiver, segment) && (!matches!(inspection, Inspection::Tolerant) || segment.has(flags::FIN))
 }
 
 /// The window a segment advertises, in bytes, and at least 1: a zero window still admits the probe at its edge (RFC 9293 §3.8.6.1).
@@ -107,7 +115,10 @@ pub fn learn(sender: &mut Peer, receiver: &mut Peer, segment: &Segment) {
         sender.max_window = window;
     } else {
         observe(sender, receiver, segment);
-        sender.end = sender.end().max(end).0;
+        if end.0 != segment.seq.0 {
+            // A plain acknowledgement has the number its sender is at, and what lies before it may have been lost before us, a FIN as well.
+            sender.end = sender.end().max(end).0;
+        }
         sender.edge = sender.edge().max(segment.ack.add(window)).0;
         sender.ack = sender.ack().max(segment.ack).0;
         if window > sender.max_window {

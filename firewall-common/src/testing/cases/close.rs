@@ -34,6 +34,25 @@ pub(super) const ROWS: &[Row] = &[
     ",
             ),
             case(
+                "fin-normal/behind-full-window",
+                "
+        C:S 0             -> pass | pass
+        S:SA 0/1 win=100  -> pass | pass
+        C:A 1/1 +100      -> pass established | pass
+        C:FA 101/1        -> pass fin-wait | pass
+        # Whoever puts its FIN there acknowledges from one past the window.
+        C:A 102/1         -> pass fin-wait | pass
+        C:A 103/1         -> drop:tcp-seq-past-win fin-wait | pass | drop:tcp-data-past-fin
+        forget
+        C:S 0             -> pass | pass
+        S:SA 0/1 win=100  -> pass | pass
+        C:A 1/1 +100      -> pass established | pass
+        # The FIN was lost before us; it comes again.
+        C:A 102/1         -> pass established | pass
+        C:FA 101/1        -> pass fin-wait | pass
+    ",
+            ),
+            case(
                 "fin-normal/with-data",
                 "
         HS

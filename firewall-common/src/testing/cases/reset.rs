@@ -149,4 +149,47 @@ pub(super) const ROWS: &[Row] = &[
     ",
         )],
     ),
+    row(
+        "own/rst-refuses-syn",
+        &[
+            case(
+                "own/rst-refuses-syn/in-handshake",
+                "
+        far
+        C:S 0      -> pass syn-sent | pass
+        S:SA 0/1   -> pass syn-received | pass
+        # The SYN-ACK was lost behind us, the SYN comes again, and by now nobody listens.
+        C:S 0      -> nostate syn-received | pass
+        S:RA =0/2  -> drop:tcp-rstfin-ooo syn-received | pass
+        S:RA =0/1  -> nostate syn-received | pass
+    ",
+            ),
+            case(
+                "own/rst-refuses-syn/on-live-flow",
+                "
+        far
+        HS
+        C:S 2000     -> noted established | pass
+        S:RA =0/2002 -> drop:tcp-rstfin-ooo established | pass
+        S:RA =0/2001 -> noted established | pass
+        C:A 1/1 +10  -> pass established | pass
+    ",
+            ),
+        ],
+    ),
+    row(
+        "own/syn-ack-after-rst",
+        &[case(
+            "own/syn-ack-after-rst",
+            "
+        C:S 0      -> pass syn-sent | pass
+        S:SA 0/1   -> pass syn-received | pass
+        S:SA 900/1 -> noted syn-received | pass
+        C:S 4000   -> noted syn-received | pass
+        C:R 1      -> pass closed | pass
+        # The responder has yet to hear of the reset.
+        S:SA 900/1 -> nostate closed | pass
+    ",
+        )],
+    ),
 ];

@@ -59,8 +59,7 @@ impl<F: Firewall> Model for Anything<F> {
 
     fn step(&mut self, state: &Record, (side, segment): &(Side, Segment)) -> Result<Option<Record>, String> {
         let (verdict, after) = self.play(*state, *side, segment);
-        let event =
-            Event { inspection: self.firewall.inspection(), side: *side, segment, before: *state, verdict, after };
+        let event = Event { inspection: self.firewall.inspection(), side: *side, segment, before: *state, verdict, after };
         if let Verdict::Drop(reason) = verdict
             && rules::misbuilt(reason)
         {
@@ -117,5 +116,11 @@ fn relative(own: &Peer, other: &Peer) -> Peer {
 
 const fn near(number: Seq, from: Seq) -> u32 {
     let distance = number.distance(from);
-    (if distance > NEAR { NEAR } else if distance < -NEAR { -NEAR } else { distance }) as u32
+    (if distance > NEAR {
+        NEAR
+    } else if distance < -NEAR {
+        -NEAR
+    } else {
+        distance
+    }) as u32
 }

@@ -101,16 +101,8 @@ impl Firewall for Single {
 /// A record without what counts packets: two that differ in nothing else behave the same.
 #[must_use]
 pub fn uncounted(record: Record) -> Record {
-    let peer = |peer: Peer| Peer {
-        packets: 0,
-        bytes: 0,
-        zero_windows: 0,
-        retransmitted: 0,
-        gaps: 0,
-        duplicate_acks: 0,
-        reordered: 0,
-        ..peer
-    };
+    let peer =
+        |peer: Peer| Peer { packets: 0, bytes: 0, zero_windows: 0, retransmitted: 0, gaps: 0, duplicate_acks: 0, reordered: 0, ..peer };
     record.map(|(flow, established)| {
         let (initiator, responder) = (peer(flow.initiator), peer(flow.responder));
         (Flow { initiator, responder, tolerated: 0, handshake_micros: 0, ..flow }, established)
@@ -139,7 +131,10 @@ impl Tally {
     /// What the firewall counted otherwise.
     pub fn compare(&self, counters: &Counters) -> Result<(), String> {
         if (self.learned, self.passed) != (counters.passed, counters.passed_without_learning) {
-            return Err(format!("counted {} and {} passed, not {} and {}", counters.passed, counters.passed_without_learning, self.learned, self.passed));
+            return Err(format!(
+                "counted {} and {} passed, not {} and {}",
+                counters.passed, counters.passed_without_learning, self.learned, self.passed
+            ));
         }
         for reason in Reason::ALL {
             let (wanted, counted) = (self.drops.get(reason.name()).copied().unwrap_or(0), counters.drops[reason.index()]);
