@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build, ctcp, demo, setup, tcp, test};
+use xtask::{bench, build, ctcp, demo, fuzz, setup, tcp, test};
 
 /// Developer verbs of Weir.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ enum Verb {
     Bench(bench::Arguments),
     /// Run the tests, all of them or those of some levels.
     Test(test::Arguments),
+    /// Look for inputs that break a property of the dataplane, by random bytes that learn from what they reach.
+    Fuzz(fuzz::Arguments),
     /// One end-to-end scenario of the tests.
     #[command(hide = true)]
     Scenario(test::ScenarioArguments),
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Scenario(arguments) => test::run_scenario(&arguments),
         Verb::CtcpEndpoint(arguments) => ctcp::endpoint::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::TcpEndpoint(arguments) => tcp::run(&arguments).map(|()| ExitCode::SUCCESS),

@@ -1,3 +1,4 @@
+//! See `firewall_common::testing::fuzz::parser`.
 #![no_main]
-use libfuzzer_sys::fuzz_target;
-fuzz_target!(|data: &[u8]| { let _ = firewall_common::parse::parse(&data, false, &mut firewall_common::parse::Descriptor::EMPTY.clone()); });
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| firewall_common::testing::fuzz::parser::judge(input));

@@ -1,13 +1,14 @@
 //! What tests, the benchmarks and the demo share: packets from named hosts ([`builder`]), a world in memory ([`world`]) with a policy in
 //! its lowered form ([`tables`]), packet scripts as data ([`script`], [`play`]), the table of cases ([`cases`]), a model of two TCP
 //! endpoints ([`endpoint`]), streams of mutated traffic ([`stream`]) and a search through everything a short sequence of packets can do
-//! ([`search`]).
+//! ([`search`]), and what fuzz targets hold any bytes against ([`fuzz`]).
 //!
 //! Only for tests: a mistake in a script or a packet that cannot be built panics with what is wrong.
 
 pub mod builder;
 pub mod cases;
 pub mod endpoint;
+pub mod fuzz;
 pub mod host;
 pub mod play;
 pub mod script;

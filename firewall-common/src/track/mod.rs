@@ -70,7 +70,7 @@ pub fn step(flow: &mut Flow, context: &Context<'_>) -> Transition {
     let inspection = Inspection::from_number(flow.inspection);
     let transition = match (context.descriptor.kind, inspection) {
         (Kind::Tcp, Inspection::Bypass) => bypass::step(flow, context.sender, &context.descriptor.segment),
-        (Kind::Tcp, _) => tcp_state::step(flow, context.sender, &context.descriptor.segment, inspection),
+        (Kind::Tcp, _) => tcp_state::step(flow, context.sender, &context.descriptor.segment, inspection, context.now),
         _ => other::step(flow, context.sender, context.descriptor.kind),
     };
     if matches!(transition.next, Next::Reopen) {

@@ -5,6 +5,7 @@ use crate::{
     flow::{Flow, Inspection, Peer, Sender, State, flow_flags, peer_flags},
     reason::Reason,
     seq::Seq,
+    time::Nanos,
     track::{
         Transition, handshake,
         tcp_window::{self, Fit, Reset},
@@ -17,22 +18,22 @@ const AFTER_INEXACT_RESET: u32 = 240_000;
 
 /// One segment of a TCP flow under `strict` or `tolerant`.
 #[inline(always)]
-pub fn step(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspection) -> Transition {
+pub fn step(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspection, now: Nanos) -> Transition {
     match State::from_number(flow.state) {
         Some(State::Established | State::FinWait | State::HalfClosed | State::LastAck | State::TimeWait | State::Closed) => {
-            synchronized(flow, sender, segment, inspection)
+            synchronized(flow, sender, segment, inspection, now)
         }
         _ => handshake::step(flow, sender, segment, inspection),
     }
 }
 
 #[inline(always)]
-fn synchronized(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspection) -> Transition {
+fn synchronized(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspection, now: Nanos) -> Transition {
     if segment.has(flags::SYN) {
         return if segment.has(flags::ACK) { syn_ack(flow, sender, segment) } else { syn(flow, sender, segment) };
     }
     if segment.has(flags::RST) {
-        return reset(flow, sender, segment, inspection);
+        return reset(flow, sender, segment, inspection, now);
     }
     data(flow, sender, segment, inspection)
 }
@@ -95,7 +96,7 @@ const fn closing(one: &Peer, other: &Peer) -> State {
 
 /// Only an exact reset closes (RFC 5961 §3); an inexact one shortens the timer until the flow is heard of again.
 #[inline(always)]
-fn reset(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspection) -> Transition {
+fn reset(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspection, now: Nanos) -> Transition {
     let state = flow.state;
     let (from, to) = flow.peers_mut(sender);
     let judged = tcp_window::reset(from, to, segment.seq, inspection);
@@ -112,11 +113,11 @@ fn reset(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspect
             Transition::LEARN
         }
         Reset::Inexact => {
-            tcp_window::shorten(flow, AFTER_INEXACT_RESET);
+            tcp_window::shorten(flow, now, AFTER_INEXACT_RESET);
             Transition::NO_LEARN
         }
         Reset::Refused if matches!(sender, Sender::Responder) && refuses(flow, segment) => {
-            tcp_window::shorten(flow, AFTER_INEXACT_RESET);
+            tcp_window::shorten(flow, now, AFTER_INEXACT_RESET);
             Transition::NO_LEARN
         }
         Reset::Refused => Transition::drop(Reason::TcpRstOutOfOrder),

@@ -17,6 +17,7 @@ use crate::{
     flow::{Flow, Inspection, NO_SCALE, Peer, flow_flags, peer_flags},
     reason::Reason,
     seq::Seq,
+    time::Nanos,
     wire::tcp::{MOST_SCALE, Segment, flags},
 };
 
@@ -234,9 +235,11 @@ pub fn reset(sender: &Peer, receiver: &Peer, seq: Seq, inspection: Inspection) -
     }
 }
 
-/// Marks that the timer no longer is the state's own.
+/// Ends the flow so many milliseconds from now, if nobody is heard of until then and its own timer is not sooner. The flow may have been
+/// idle for longer than that already, and is not over for it.
 #[inline(always)]
-pub fn shorten(flow: &mut Flow, timeout: u32) {
+pub fn shorten(flow: &mut Flow, now: Nanos, most: u32) {
+    let timeout = now.since(Nanos(flow.last_seen)).as_millis_saturating().saturating_add(most);
     if flow.timeout > timeout {
         flow.timeout = timeout;
         flow.flags |= flow_flags::SHORTENED;

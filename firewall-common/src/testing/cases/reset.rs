@@ -63,6 +63,17 @@ pub(super) const ROWS: &[Row] = &[
     ",
             ),
             case(
+                "rst-in-inexact/idle",
+                "
+        HS
+        @3600s
+        # The flow was idle for longer than it is given now: it counts from now.
+        S:R 101      -> noted established | pass | pass closed
+        @239s
+        C:A 1/1      -> pass established | pass | drop:tcp-not-syn none
+    ",
+            ),
+            case(
                 "rst-in-inexact/restored",
                 "
         HS

@@ -1,7 +1,9 @@
 //! The firewall a search tries, with one flow in its tables.
 
 use crate::{
+    config::FULL_SCALE,
     counter::Counters,
+    env::Env as _,
     flow::{Flow, FlowKey, Inspection, Peer},
     parse::{Descriptor, parse},
     reason::Reason,
@@ -14,6 +16,7 @@ use crate::{
         tables::Tables,
         world::World,
     },
+    time::Nanos,
     verdict::Verdict,
     wire::tcp::{Segment, flags},
 };
@@ -58,6 +61,23 @@ impl Single {
         let mut descriptor = Descriptor::EMPTY;
         parse(&frames[0][0].bytes.as_slice(), false, &mut descriptor).expect("a plain segment can be read");
         Self { world: World::under(&Tables::from_zone_1(inspection)), key: descriptor.key, inspection, frames }
+    }
+}
+
+impl Single {
+    pub fn advance(&self, by: Nanos) {
+        self.world.advance(by);
+    }
+
+    /// Forgets the flow.
+    pub fn clear(&self) {
+        self.world.clear();
+    }
+
+    /// True when the flow's time is over.
+    #[must_use]
+    pub fn expired(&self, flow: &Flow) -> bool {
+        flow.expired(self.world.now(), FULL_SCALE)
     }
 }
 

@@ -11,7 +11,7 @@ pub mod firewall;
 pub mod letters;
 pub mod pair;
 pub mod peer;
-mod rules;
+pub mod rules;
 
 use std::{
     collections::HashSet,

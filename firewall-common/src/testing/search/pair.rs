@@ -148,12 +148,18 @@ const fn place(side: Side) -> usize {
 /// - a reset that its receiver would not obey, or that is about an earlier connection than the SYN that passed: the challenge to that SYN
 ///   brings it once more;
 /// - of what an end between SYN and third packet may say, SYN-ACK and challenge, one ([`Pair::has_another_way`]);
+/// - what the responder says while the record has the attacker's SYN in place of the initiator's, which comes again;
 /// - anything but a pure acknowledgement from an end whose peer has begun another connection: that acknowledgement is the challenge.
 fn excused(state: &State, side: Side, segment: &Segment) -> bool {
     let (own, other) = (&state.peers[place(side)], &state.peers[1 - place(side)]);
     if segment.has(flags::RST) {
         let reset = other.receives(segment);
         return reset.phase == other.phase || earlier_connection(state);
+    }
+    let foreign =
+        state.record.is_some_and(|(flow, _)| flow.state == FlowState::SynSent as u8 && flow.initiator.isn() != state.peers[0].first());
+    if foreign && side == Side::Server && state.peers[0].phase == Phase::SynSent {
+        return true;
     }
     let pure = segment.length == 0 && !segment.has(flags::FIN);
     !pure && !own.talks_to(other)

@@ -13,13 +13,13 @@ use crate::{
 
 /// One packet and what came of it.
 #[derive(Debug)]
-pub(super) struct Event<'a> {
-    pub(super) inspection: Inspection,
-    pub(super) side: Side,
-    pub(super) segment: &'a Segment,
-    pub(super) before: Record,
-    pub(super) verdict: Verdict,
-    pub(super) after: Record,
+pub struct Event<'a> {
+    pub inspection: Inspection,
+    pub side: Side,
+    pub segment: &'a Segment,
+    pub before: Record,
+    pub verdict: Verdict,
+    pub after: Record,
 }
 
 type Checked = Result<(), String>;
@@ -29,7 +29,7 @@ fn must(holds: bool, what: &str) -> Checked {
 }
 
 /// Every rule about one packet.
-pub(super) fn check(event: &Event<'_>) -> Checked {
+pub fn check(event: &Event<'_>) -> Checked {
     untouched(event)?;
     if !super::letters::legal(event.segment.flags) {
         must(!event.verdict.passes(), "a set of flags that no sender produces has passed")?;
@@ -92,7 +92,7 @@ fn reopened(event: &Event<'_>, before: &Flow, after: &Flow) -> bool {
 }
 
 /// The sender, as long as the client is the initiator.
-pub(super) const fn sender(side: Side) -> Sender {
+pub const fn sender(side: Side) -> Sender {
     if matches!(side, Side::Server) { Sender::Responder } else { Sender::Initiator }
 }
 
@@ -197,6 +197,6 @@ fn numbers(event: &Event<'_>, (from, to): (&Peer, &Peer), (from_after, to_after)
 }
 
 /// Reasons whose packets must not be met here: they would mean that the search builds broken frames.
-pub(super) const fn misbuilt(reason: Reason) -> bool {
+pub const fn misbuilt(reason: Reason) -> bool {
     matches!(reason.stage(), crate::reason::Stage::Parse | crate::reason::Stage::Fragment)
 }
