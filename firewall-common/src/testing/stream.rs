@@ -1,6 +1,8 @@
 //! Streams of packets a firewall must judge the same wherever it runs: connections that keep to the rules, packets of them altered, other
 //! protocols, fragments, tags, cut frames and garbage. A seed gives the same stream every time.
 
+mod protocols;
+
 use crate::{
     env::Arrival,
     flow::NO_SCALE,
@@ -52,6 +54,8 @@ pub struct Stream {
     connections: Vec<Connection>,
     waiting: Vec<(Vec<u8>, Arrival)>,
     replies: Replies,
+    /// A packet of a live connection, and whether it is the server's: what errors are about.
+    last: Option<(Packet, bool)>,
 }
 
 impl std::fmt::Debug for Stream {
@@ -63,7 +67,7 @@ impl std::fmt::Debug for Stream {
 impl Stream {
     #[must_use]
     pub fn new(seed: u64, replies: Replies) -> Self {
-        Self { random: fastrand::Rng::with_seed(seed), connections: Vec::new(), waiting: Vec::new(), replies }
+        Self { random: fastrand::Rng::with_seed(seed), connections: Vec::new(), waiting: Vec::new(), replies, last: None }
     }
 
     fn arrival(&self, from_server: bool) -> Arrival {
@@ -117,8 +121,12 @@ impl Stream {
             if self.random.u8(..16) != 0 {
                 self.connections[place].ends[1 - side].receive(&segment);
             }
-            let packet = Packet::tcp(family, from, to, &segment);
+            let mut packet = Packet::tcp(family, from, to, &segment);
+            if self.random.u8(..4) == 0 {
+                protocols::dress(&mut self.random, &mut packet);
+            }
             self.send(&packet, side == 1);
+            self.last = Some((packet, side == 1));
             if self.random.u8(..6) == 0 {
                 let mutant = self.mutate(segment);
                 let packet = Packet::tcp(family, from, to, &mutant);
@@ -183,7 +191,13 @@ impl Stream {
             let more = self.random.bool();
             packet.part = Some(Part { offset, length, more, identification: self.random.u32(..64) });
         }
+        if self.random.u8(..32) == 0 {
+            packet.tags = protocols::tags(&mut self.random);
+        }
         let mut frame = packet.build();
+        if self.random.u8(..32) == 0 {
+            protocols::blemish(&mut self.random, &packet, &mut frame);
+        }
         if self.random.u8(..24) == 0 {
             for _ in 0..self.random.usize(1..4) {
                 let place = self.random.usize(..frame.bytes.len().min(120));
@@ -229,6 +243,22 @@ impl Stream {
         self.send(&packet, from_server);
     }
 
+    /// A packet of a protocol that is no TCP, or an error about the last segment.
+    fn foreign(&mut self) {
+        let from_server = self.random.u8(..3) == 0;
+        let client = if self.random.bool() { CLIENT } else { OTHER };
+        let (from, to) = if from_server { (SERVER, client) } else { (client, SERVER) };
+        if self.random.u8(..4) == 0
+            && let Some((quoted, by_server)) = self.last.take()
+        {
+            let packet = protocols::error_about(&mut self.random, &quoted, if by_server { client } else { SERVER });
+            return self.send(&packet, !by_server);
+        }
+        let family = if self.random.bool() { Family::V4 } else { Family::V6 };
+        let packet = protocols::packet(&mut self.random, family, from, to);
+        self.send(&packet, from_server);
+    }
+
     fn garbage(&mut self) {
         let from_server = self.random.bool();
         let arrival = self.arrival(from_server);
@@ -247,7 +277,8 @@ impl Iterator for Stream {
         while self.waiting.is_empty() {
             match self.random.u8(..32) {
                 0 => self.garbage(),
-                1..6 => self.other(),
+                1..5 => self.other(),
+                5..8 => self.foreign(),
                 _ => self.converse(),
             }
         }

@@ -117,14 +117,16 @@ pub(super) const ROWS: &[Row] = &[
         &[case(
             "nf/inexact-rst",
             "
-        C:S 0 ws=8            -> pass | pass
-        S:SA 0/1              -> pass | pass
-        C:A 1/1               -> pass | pass
-        S:A 1/1 +1000         -> pass | pass
-        S:A 1001/1 +1000      -> pass | pass
-        S:A 2001/1 +1000      -> pass | pass
-        C:A 1/3001 +1000      -> pass | pass
+        C:S 0 ws=8            -> pass syn-sent | pass
+        S:SA 0/1              -> pass syn-received | pass
+        C:A 1/1               -> pass established | pass
+        S:A 1/1 +1000         -> pass established | pass
+        S:A 1001/1 +1000      -> pass established | pass
+        S:A 2001/1 +1000      -> pass established | pass
+        C:A 1/3001 +1000      -> pass established | pass
         S:FA 3001/1001        -> pass fin-wait | pass
+        C:A 1001/3002         -> pass half-closed | pass
+        # Closed with unread data: a reset, and one of the server's that is late.
         C:RA 1001/3002        -> pass closed | pass
         S:R 2001              -> nostate closed | pass
     ",
@@ -143,6 +145,7 @@ pub(super) const ROWS: &[Row] = &[
         S:R =1000000    -> drop:tcp-rstfin-ooo established | pass
         S:R =42         -> drop:tcp-rstfin-ooo established | pass
         C:A 1/3001 +100 -> pass established | pass
+        S:A 3001/101    -> pass established | pass
         S:RA 3000/101   -> drop:tcp-rstfin-ooo established | pass
         S:RA 3001/101   -> pass closed | pass
     ",
