@@ -27,6 +27,14 @@ impl Nanos {
         Self(self.0.saturating_add(length.0))
     }
 
+    /// Whole milliseconds, at most `u32::MAX` (49 days).
+    #[inline(always)]
+    #[must_use]
+    pub const fn as_millis_saturating(self) -> u32 {
+        let millis = self.0 / Self::MILLISECOND;
+        if millis > u32::MAX as u64 { u32::MAX } else { millis as u32 }
+    }
+
     /// Whole microseconds, at most `u32::MAX` (71 minutes).
     #[inline(always)]
     #[must_use]

@@ -30,6 +30,28 @@ fn every_case_under_every_level() {
     println!("{} rows, {sent} packets", rows().count());
 }
 
+/// The behaviours connection tracking is tested for, each with the number of packets it refuses.
+const REFUSED: [(&str, u64); 6] = [
+    ("nf/ack-loss-stall", 0),
+    ("nf/inexact-rst", 0),
+    ("nf/rst-invalid", 4),
+    ("nf/syn-challenge-ack", 0),
+    ("nf/synack-old", 1),
+    ("nf/synack-reuse", 0),
+];
+
+#[test]
+fn what_connection_tracking_refuses_is_refused_and_no_more() {
+    for (id, refused) in REFUSED {
+        let row = rows().find(|row| row.id == id).unwrap_or_else(|| panic!("there is no row {id}"));
+        let mut world = World::default();
+        for case in row.cases {
+            play(case, Inspection::Strict, case.families[0], 1, &mut world).unwrap_or_else(|failure| panic!("{failure}"));
+        }
+        assert_eq!(world.counters().drops.iter().sum::<u64>(), refused, "{id}");
+    }
+}
+
 #[test]
 fn every_required_row_is_there_once() {
     let mut seen = BTreeMap::new();

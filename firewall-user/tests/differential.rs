@@ -1,7 +1,7 @@
 //! The pipeline on the host and the object in the kernel judge one stream of packets: every verdict, every reason, every event and in the
 //! end every record must be the same.
 //!
-//! `WEIR_SEED` gives another stream.
+//! `WEIR_SEED` gives another stream, `WEIR_DIFFERENTIAL_PACKETS` a longer or shorter one.
 
 mod kernel;
 mod root;
@@ -28,6 +28,7 @@ use firewall_common::{
 use firewall_user::policy::{self, Clock, Numbers, Source};
 use kernel::{Kernel, monotonic};
 
+/// Of each of the two streams.
 const PACKETS: usize = 60_000;
 const ROOM: u32 = 65_536;
 /// Packets between two changes of policy, and between two leaps of time.
@@ -37,6 +38,10 @@ const DEFAULT_SEED: u64 = 0x0077_6569_7200_0001;
 
 fn seed() -> u64 {
     env::var("WEIR_SEED").map_or(DEFAULT_SEED, |text| text.parse().expect("WEIR_SEED is a number"))
+}
+
+fn packets() -> usize {
+    env::var("WEIR_DIFFERENTIAL_PACKETS").map_or(PACKETS, |text| text.parse().expect("WEIR_DIFFERENTIAL_PACKETS is a number"))
 }
 
 /// A policy of several rules, as weir lowers it.
@@ -188,6 +193,7 @@ fn differ(replies: Replies, seed: u64) {
     Subject::listen(&mut host, event::Kind::EVERY, u32::MAX);
     kernel.listen(event::Kind::EVERY, u32::MAX);
     let mut events = 0;
+    let packets = packets();
     let mut random = fastrand::Rng::with_seed(seed);
     let policies = policies();
     let mut verdicts: BTreeMap<String, usize> = BTreeMap::new();
@@ -195,7 +201,7 @@ fn differ(replies: Replies, seed: u64) {
     // The host's world begins at the kernel's moment, so that a flow can be made as much older in one as in the other.
     let beginning = monotonic();
     host.set_clock(beginning);
-    for (number, (frame, arrival)) in Stream::new(seed, replies).take(PACKETS).enumerate() {
+    for (number, (frame, arrival)) in Stream::new(seed, replies).take(packets).enumerate() {
         if number % POLICY_EVERY == 0 {
             let tables = &policies[(number / POLICY_EVERY) % policies.len()];
             host.load(tables);
@@ -221,12 +227,12 @@ fn differ(replies: Replies, seed: u64) {
     assert_eq!(host.counters(), counted);
     assert_eq!((Subject::tally(&mut host), kernel.tally().sent), (kernel.tally(), events as u64));
     println!(
-        "seed {seed}, {replies:?}: {PACKETS} packets, {events} events, {flows} flows compared, {:.0} packets/s",
-        PACKETS as f64 / seconds
+        "seed {seed}, {replies:?}: {packets} packets, {events} events, {flows} flows compared, {:.0} packets/s",
+        packets as f64 / seconds
     );
     verdicts.iter().for_each(|(verdict, count)| println!("  {verdict}: {count}"));
     // A stream that meets few of the reasons compares little.
-    assert!(events > PACKETS / 10, "only {events} events");
+    assert!(events > packets / 10, "only {events} events");
     assert!(verdicts.len() >= 25, "only {} different verdicts", verdicts.len());
 }
 

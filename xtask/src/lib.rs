@@ -10,6 +10,7 @@ pub mod command;
 pub mod ctcp;
 pub mod demo;
 pub mod ebpf;
+pub mod fuzz;
 pub mod netns;
 pub mod pattern;
 pub mod progress;

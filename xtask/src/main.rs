@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build, codegen, ctcp, demo, setup, tcp, test};
+use xtask::{bench, build, codegen, ctcp, demo, fuzz, setup, tcp, test};
 
 /// Developer verbs of Weir.
 #[derive(Debug, Parser)]
@@ -27,6 +27,8 @@ enum Verb {
     Codegen(codegen::Arguments),
     /// Run the tests, all of them or those of some levels.
     Test(test::Arguments),
+    /// Look for inputs that break a property of the dataplane, by random bytes that learn from what they reach.
+    Fuzz(fuzz::Arguments),
     /// One end-to-end scenario of the tests.
     #[command(hide = true)]
     Scenario(test::ScenarioArguments),
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Codegen(arguments) => codegen::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Scenario(arguments) => test::run_scenario(&arguments),
         Verb::CtcpEndpoint(arguments) => ctcp::endpoint::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::TcpEndpoint(arguments) => tcp::run(&arguments).map(|()| ExitCode::SUCCESS),

@@ -31,7 +31,9 @@ pub enum Need {
     Build,
     /// What a run in network namespaces needs: the peers' programs and a mounted BPF file system.
     Peers,
-    /// Both: to build and to run.
+    /// A compiler for C++: the fuzzer is written in it.
+    Fuzz,
+    /// All of it: to build, to run and to test.
     Run,
 }
 
@@ -125,5 +127,5 @@ fn install_linker() -> Result<()> {
 fn summary() -> String {
     let toolchain = ebpf::find_toolchain().map_or_else(String::new, |toolchain| format!("{toolchain}, "));
     let linker = ebpf::find_linker().map_or_else(String::new, |linker| format!("{}, ", linker.display()));
-    format!("{toolchain}{linker}the test peers, {BPFFS}")
+    format!("{toolchain}{linker}a C++ compiler, the test peers, {BPFFS}")
 }

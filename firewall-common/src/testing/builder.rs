@@ -329,6 +329,18 @@ impl Frame {
         self.patch_transport(16, &field);
     }
 
+    /// Overwrites a TCP header from the sequence number to the window, and mends the checksum.
+    pub fn write_tcp(&mut self, fields: &[u8; 12]) {
+        let at = self.transport_at;
+        // The sum changes by the difference of the words that do (RFC 1624 §3).
+        let old: [u8; 12] = self.bytes[at + 4..at + 16].try_into().expect("twelve bytes");
+        let sum: [u8; 2] = self.bytes[at + 16..at + 18].try_into().expect("two bytes");
+        let inverted = old.map(|byte| !byte);
+        let sum = Sum16BitWords::new().add_2bytes(sum.map(|byte| !byte)).add_slice(&inverted).add_slice(fields).ones_complement();
+        self.patch(at + 4, fields);
+        self.patch(at + 16, &sum.to_ne_bytes());
+    }
+
     fn patch(&mut self, at: usize, bytes: &[u8]) {
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
     }

@@ -286,7 +286,7 @@ fn without_counters(flow: &mut Flow) {
 }
 
 /// What a packet that is not believed yet may note, see [`crate::track::step`].
-fn without_notes(flow: &mut Flow) {
+pub(super) fn without_notes(flow: &mut Flow) {
     without_counters(flow);
     flow.flags &= !(flow_flags::PENDING_SYN | flow_flags::PENDING_SYN_ACK | flow_flags::SHORTENED);
     (flow.pending, flow.pending_scale, flow.timeout) = (0, 0, 0);

@@ -39,7 +39,7 @@
 use crate::{config::config_flags, flow::State, reason::Reason, time::Nanos, wire::tcp::flags};
 
 /// Who sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     Client,
     Server,

@@ -1,6 +1,8 @@
 //! Streams of packets a firewall must judge the same wherever it runs: connections that keep to the rules, packets of them altered, other
 //! protocols, fragments, tags, cut frames and garbage. A seed gives the same stream every time.
 
+mod protocols;
+
 use etherparse::TcpHeader;
 
 use crate::{
@@ -60,6 +62,8 @@ pub struct Stream {
     /// Packets sent lately, for ICMP errors to quote.
     lately: Vec<Packet>,
     replies: Replies,
+    /// A packet of a live connection, and whether it is the server's: what errors are about.
+    last: Option<(Packet, bool)>,
 }
 
 impl std::fmt::Debug for Stream {
@@ -71,7 +75,8 @@ impl std::fmt::Debug for Stream {
 impl Stream {
     #[must_use]
     pub fn new(seed: u64, replies: Replies) -> Self {
-        Self { random: fastrand::Rng::with_seed(seed), connections: Vec::new(), waiting: Vec::new(), lately: Vec::new(), replies }
+        let random = fastrand::Rng::with_seed(seed);
+        Self { random, connections: Vec::new(), waiting: Vec::new(), lately: Vec::new(), replies, last: None }
     }
 
     fn arrival(&self, from_server: bool) -> Arrival {
@@ -125,12 +130,16 @@ impl Stream {
             if self.random.u8(..16) != 0 {
                 self.connections[place].ends[1 - side].receive(&segment);
             }
-            let packet = Packet::tcp(family, from, to, &segment);
+            let mut packet = Packet::tcp(family, from, to, &segment);
+            if self.random.u8(..4) == 0 {
+                protocols::dress(&mut self.random, &mut packet);
+            }
             if self.random.u8(..16) == 0 {
                 self.train(&packet, side == 1);
             } else {
                 self.send(&packet, side == 1);
             }
+            self.last = Some((packet, side == 1));
             if self.random.u8(..6) == 0 {
                 let mutant = self.mutate(segment);
                 let packet = Packet::tcp(family, from, to, &mutant);
@@ -223,6 +232,9 @@ impl Stream {
             let more = self.random.bool();
             packet.part = Some(Part { offset, length, more, identification: self.random.u32(..64) });
         }
+        if self.random.u8(..32) == 0 {
+            packet.tags = protocols::tags(&mut self.random);
+        }
         let dressed = self.random.u8(..3) == 0;
         if dressed {
             packet.hop_limit = self.random.u8(50..70);
@@ -238,6 +250,9 @@ impl Stream {
                 2 => frame.unfinish(),
                 _ => {}
             }
+        }
+        if self.random.u8(..32) == 0 {
+            protocols::blemish(&mut self.random, &packet, &mut frame);
         }
         if self.random.u8(..24) == 0 {
             for _ in 0..self.random.usize(1..4) {
@@ -405,6 +420,22 @@ impl Stream {
         self.send(&Packet::error(about.family, from, to, kind, &bytes), from_server);
     }
 
+    /// A packet of a protocol that is no TCP, or an error about the last segment.
+    fn foreign(&mut self) {
+        let from_server = self.random.u8(..3) == 0;
+        let client = if self.random.bool() { CLIENT } else { OTHER };
+        let (from, to) = if from_server { (SERVER, client) } else { (client, SERVER) };
+        if self.random.u8(..4) == 0
+            && let Some((quoted, by_server)) = self.last.take()
+        {
+            let packet = protocols::error_about(&mut self.random, &quoted, if by_server { client } else { SERVER });
+            return self.send(&packet, !by_server);
+        }
+        let family = if self.random.bool() { Family::V4 } else { Family::V6 };
+        let packet = protocols::packet(&mut self.random, family, from, to);
+        self.send(&packet, from_server);
+    }
+
     fn garbage(&mut self) {
         let from_server = self.random.bool();
         let arrival = self.arrival(from_server);
@@ -427,6 +458,7 @@ impl Iterator for Stream {
                 5 => self.tunnel(),
                 6 => self.neighbour(),
                 7 | 8 => self.error(),
+                9 | 10 => self.foreign(),
                 _ => self.converse(),
             }
         }

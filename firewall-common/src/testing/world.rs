@@ -246,6 +246,14 @@ impl World {
         [of(&self.established, true), of(&self.embryonic, false)].concat()
     }
 
+    /// Makes the table hold this for the key, and nothing else: no record, or one and whether it is established.
+    pub fn put(&self, key: &FlowKey, record: Option<(Flow, bool)>) {
+        self.remove(key);
+        let Some((flow, established)) = record else { return };
+        let table = if established { &self.established } else { &self.embryonic };
+        table.borrow_mut().insert(*key, Rc::new(Cell::new(flow))).expect("a table with room");
+    }
+
     /// Makes a flow older.
     pub fn age(&self, key: &FlowKey, by: Nanos) {
         for table in [&self.established, &self.embryonic] {

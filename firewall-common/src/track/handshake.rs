@@ -69,7 +69,7 @@ pub fn learn_syn(peer: &mut Peer, segment: &Segment) {
 
 /// True when `ack` acknowledges the SYN of `peer`, with or without the data it carried (RFC 7413 §4.2).
 #[inline(always)]
-const fn acknowledges_syn(peer: &Peer, ack: Seq) -> bool {
+pub const fn acknowledges_syn(peer: &Peer, ack: Seq) -> bool {
     ack.within(peer.isn().add(1), peer.end())
 }
 
@@ -249,10 +249,10 @@ fn early_data(flow: &mut Flow, segment: &Segment) -> Transition {
     if segment.seq.after(flow.initiator.edge()) {
         return Transition::drop(Reason::TcpSeqPastWindow);
     }
-    flow.responder.end = flow.responder.end().max(segment.end()).0;
-    if segment.has(flags::FIN) && segment.end() == flow.responder.end() {
+    if segment.has(flags::FIN) && segment.end().after(flow.responder.end()) {
         flow.responder.flags |= peer_flags::FIN;
     }
+    flow.responder.end = flow.responder.end().max(segment.end()).0;
     Transition::LEARN
 }
 
@@ -261,10 +261,13 @@ fn early_data(flow: &mut Flow, segment: &Segment) -> Transition {
 fn reset(flow: &mut Flow, sender: Sender, segment: &Segment) -> Transition {
     let (from, to) = flow.peers_mut(sender);
     let acknowledged = matches!(sender, Sender::Initiator) && segment.seq == to.ack();
+    let inexact = segment.seq.within(from.isn().add(1), to.edge());
     if acknowledged || segment.seq == from.end() || segment.seq == from.isn().add(1) {
         return close(flow);
     }
-    if segment.seq.within(from.isn().add(1), to.edge()) {
+    // The SYN-ACK was lost behind us, the SYN came again, and now nobody listens: an initiator that waits obeys this reset.
+    let refusal = matches!(sender, Sender::Responder) && tcp_state::refuses(flow, segment);
+    if refusal || inexact {
         return Transition::NO_LEARN;
     }
     Transition::drop(Reason::TcpRstOutOfOrder)

@@ -105,7 +105,7 @@ fn tcp(flow: &mut Flow, context: &Context<'_>, inspection: Inspection) -> Transi
         return Transition::drop(reason);
     }
     let edge = record::edge_inspection(inspection, context.checks);
-    let transition = tcp_state::step(flow, context.sender, &context.descriptor.segment, inspection, edge);
+    let transition = tcp_state::step(flow, context.sender, &context.descriptor.segment, inspection, edge, context.now);
     match transition.verdict {
         // A dropped segment has left no trace, so it may still pass without one.
         Verdict::Drop(Reason::TcpInvalidAck) if record::tolerates_ack(flow, context) => Transition::NO_LEARN,

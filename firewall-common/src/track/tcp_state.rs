@@ -5,6 +5,7 @@ use crate::{
     flow::{Flow, Inspection, Peer, Sender, State, flow_flags, peer_flags},
     reason::Reason,
     seq::Seq,
+    time::Nanos,
     track::{
         Transition, handshake,
         tcp_window::{self, Fit, Reset},
@@ -17,22 +18,22 @@ const AFTER_INEXACT_RESET: u32 = 240_000;
 
 /// One segment of a TCP flow under `strict` or `tolerant`. `edge` is how strictly the window's right edge is kept.
 #[inline(always)]
-pub fn step(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspection, edge: Inspection) -> Transition {
+pub fn step(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspection, edge: Inspection, now: Nanos) -> Transition {
     match State::from_number(flow.state) {
         Some(State::Established | State::FinWait | State::HalfClosed | State::LastAck | State::TimeWait | State::Closed) => {
-            synchronized(flow, sender, segment, inspection, edge)
+            synchronized(flow, sender, segment, inspection, edge, now)
         }
         _ => handshake::step(flow, sender, segment, edge),
     }
 }
 
 #[inline(always)]
-fn synchronized(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspection, edge: Inspection) -> Transition {
+fn synchronized(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspection, edge: Inspection, now: Nanos) -> Transition {
     if segment.has(flags::SYN) {
         return if segment.has(flags::ACK) { syn_ack(flow, sender, segment) } else { syn(flow, sender, segment) };
     }
     if segment.has(flags::RST) {
-        return reset(flow, sender, segment, inspection);
+        return reset(flow, sender, segment, inspection, now);
     }
     data(flow, sender, segment, edge)
 }
@@ -95,7 +96,7 @@ const fn closing(one: &Peer, other: &Peer) -> State {
 
 /// Only an exact reset closes (RFC 5961 §3); an inexact one shortens the timer until the flow is heard of again.
 #[inline(always)]
-fn reset(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspection) -> Transition {
+fn reset(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspection, now: Nanos) -> Transition {
     let state = flow.state;
     let (from, to) = flow.peers_mut(sender);
     let judged = tcp_window::reset(from, to, segment.seq, inspection);
@@ -112,11 +113,25 @@ fn reset(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Inspect
             Transition::LEARN
         }
         Reset::Inexact => {
-            tcp_window::shorten(flow, AFTER_INEXACT_RESET);
+            tcp_window::shorten(flow, now, AFTER_INEXACT_RESET);
+            Transition::NO_LEARN
+        }
+        Reset::Refused if matches!(sender, Sender::Responder) && refuses(flow, segment) => {
+            tcp_window::shorten(flow, now, AFTER_INEXACT_RESET);
             Transition::NO_LEARN
         }
         Reset::Refused => Transition::drop(Reason::TcpRstOutOfOrder),
     }
+}
+
+/// True for a reset that refuses a SYN which has passed and may still wait for its answer (RFC 9293 §3.10.7.1): it acknowledges the SYN,
+/// and its own number says nothing. Only the initiator knows whether it waits, so that the reset passes and closes nothing here.
+#[inline(always)]
+#[must_use]
+pub fn refuses(flow: &Flow, segment: &Segment) -> bool {
+    let repeated = flow.state == State::SynReceived as u8 && handshake::acknowledges_syn(&flow.initiator, segment.ack);
+    let remembered = flow.has(flow_flags::PENDING_SYN) && segment.ack == Seq(flow.pending).add(1);
+    segment.has(flags::ACK) && (repeated || remembered)
 }
 
 /// A SYN on a flow that is (or was) up. It changes nothing until the peer's SYN-ACK matches it (RFC 5961 §4, RFC 9293 §3.10.7.4).
@@ -156,9 +171,11 @@ fn syn_ack(flow: &mut Flow, sender: Sender, segment: &Segment) -> Transition {
         handshake::rebase(flow, segment);
         return Transition::LEARN;
     }
+    // The responder may have begun anew when the reset came; it has yet to hear that nobody waits for its answer.
+    let closed = matches!(sender, Sender::Responder) && flow.state == State::Closed as u8;
     // The last of the handshake, repeated because its answer was lost. After bypass nobody can tell, and the endpoint judges it.
     let (from, to) = flow.peers_mut(sender);
     let repeated =
         from.has(peer_flags::RELEARN) || (from.has(peer_flags::SYN_ACK) && segment.seq == from.isn() && !segment.ack.after(to.end()));
-    if repeated { Transition::NO_LEARN } else { Transition::drop(Reason::TcpSynAckOutOfOrder) }
+    if repeated || closed { Transition::NO_LEARN } else { Transition::drop(Reason::TcpSynAckOutOfOrder) }
 }

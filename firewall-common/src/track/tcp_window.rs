@@ -17,6 +17,7 @@ use crate::{
     flow::{Flow, Inspection, NO_SCALE, Peer, flow_flags, peer_flags},
     reason::Reason,
     seq::Seq,
+    time::Nanos,
     wire::tcp::{MOST_SCALE, Segment, flags},
 };
 
@@ -46,7 +47,7 @@ pub fn fit(sender: &Peer, receiver: &Peer, segment: &Segment, inspection: Inspec
         if !sender.has(peer_flags::RELEARN) && segment.ack.after(most_sent(sender, receiver)) {
             return Fit::Refused(Reason::TcpInvalidAck);
         }
-        past = segment.seq.after(receiver.edge());
+        past = past_edge(receiver, segment);
         if refused_past_edge(receiver, segment, inspection) {
             return Fit::Refused(Reason::TcpSeqPastWindow);
         }
@@ -80,13 +81,21 @@ pub const fn oldest_ack(sender: &Peer, receiver: &Peer) -> Seq {
     receiver.end().sub(if sender.max_window > SLACK { sender.max_window } else { SLACK })
 }
 
+/// True when a segment begins past the edge its receiver granted. An acknowledgement may be one further: some senders put their FIN behind
+/// data that fills the window, and from then on acknowledge from there.
+#[inline(always)]
+const fn past_edge(receiver: &Peer, segment: &Segment) -> bool {
+    let plain = segment.length == 0 && !segment.has(flags::FIN);
+    segment.seq.after(receiver.edge().add(plain as u32))
+}
+
 /// True when a segment is dropped for beginning past the edge its receiver granted.
 ///
 /// A FIN past the edge would close what nobody can check: `tolerant` lets only data be past it.
 #[inline(always)]
 #[must_use]
 pub const fn refused_past_edge(receiver: &Peer, segment: &Segment, inspection: Inspection) -> bool {
-    segment.seq.after(receiver.edge()) && (!matches!(inspection, Inspection::Tolerant) || segment.has(flags::FIN))
+    past_edge(receiver, segment) && (!matches!(inspection, Inspection::Tolerant) || segment.has(flags::FIN))
 }
 
 /// The window a segment advertises, in bytes, and at least 1: a zero window still admits the probe at its edge (RFC 9293 §3.8.6.1).
@@ -104,6 +113,7 @@ pub const fn window(peer: &Peer, segment: &Segment) -> u32 {
 pub fn learn(sender: &mut Peer, receiver: &mut Peer, segment: &Segment) {
     let end = segment.end();
     let window = window(sender, segment);
+    let fin = segment.has(flags::FIN) && ends_the_data(sender, end);
     if sender.has(peer_flags::RELEARN) {
         sender.flags &= !peer_flags::RELEARN;
         sender.end = end.0;
@@ -113,7 +123,10 @@ pub fn learn(sender: &mut Peer, receiver: &mut Peer, segment: &Segment) {
         sender.max_window = window;
     } else {
         observe(sender, receiver, segment);
-        sender.end = sender.end().max(end).0;
+        if end.0 != segment.seq.0 {
+            // A plain acknowledgement has the number its sender is at, and what lies before it may have been lost before us, a FIN as well.
+            sender.end = sender.end().max(end).0;
+        }
         sender.edge = sender.edge().max(segment.ack.add(window)).0;
         sender.ack = sender.ack().max(segment.ack).0;
         if window > sender.max_window {
@@ -124,12 +137,22 @@ pub fn learn(sender: &mut Peer, receiver: &mut Peer, segment: &Segment) {
         // Until it speaks, the receiver has sent what the sender has received of it.
         receiver.end = segment.ack.0;
     }
-    if segment.has(flags::FIN) && end == sender.end() {
+    if fin {
         sender.flags |= peer_flags::FIN;
     }
     if receiver.has(peer_flags::FIN) && !segment.ack.before(receiver.end()) {
         receiver.flags |= peer_flags::FIN_ACKED;
     }
+}
+
+/// True when a FIN that ends at `end` lies behind everything its sender has sent. One in the place of data that has passed is no end: the
+/// receiver has that byte and discards the FIN (RFC 9293 §3.10.7.4), and what the sender goes on to send is legal.
+///
+/// After bypass the FIN may have passed before its sender's numbers were known again.
+#[inline(always)]
+#[must_use]
+pub const fn ends_the_data(sender: &Peer, end: Seq) -> bool {
+    end.after(sender.end()) || sender.has(peer_flags::RELEARN) || (sender.has(peer_flags::MIDSTREAM) && !end.before(sender.end()))
 }
 
 /// Quality figures, from what the numbers tell before they are learned.
@@ -219,9 +242,11 @@ pub fn reset(sender: &Peer, receiver: &Peer, seq: Seq, inspection: Inspection) -
     }
 }
 
-/// Marks that the timer no longer is the state's own.
+/// Ends the flow so many milliseconds from now, if nobody is heard of until then and its own timer is not sooner. The flow may have been
+/// idle for longer than that already, and is not over for it.
 #[inline(always)]
-pub fn shorten(flow: &mut Flow, timeout: u32) {
+pub fn shorten(flow: &mut Flow, now: Nanos, most: u32) {
+    let timeout = now.since(Nanos(flow.last_seen)).as_millis_saturating().saturating_add(most);
     if flow.timeout > timeout {
         flow.timeout = timeout;
         flow.flags |= flow_flags::SHORTENED;

@@ -49,6 +49,7 @@ fn packages(missing: &Missing) -> Vec<&'static str> {
     if missing.linker {
         packages.extend(LINKER);
     }
+    packages.extend(missing.cplusplus.then_some("g++"));
     packages.extend(missing.peers.iter().map(|peer| peer.package));
     packages
 }
@@ -104,6 +105,7 @@ mod tests {
         assert_eq!(packages(&Missing::default()), <[&str; 0]>::default());
         let linker = Missing { linker: true, ..Missing::default() };
         assert_eq!(packages(&linker), LINKER);
+        assert_eq!(packages(&Missing { cplusplus: true, ..Missing::default() }), ["g++"]);
         assert_eq!(packages(&Missing { nightly: true, ..linker }), [&COMPILER[..], &LINKER[..]].concat());
     }
 }

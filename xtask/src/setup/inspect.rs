@@ -33,6 +33,8 @@ pub(super) struct Missing {
     pub(super) linker: bool,
     /// The compiler at hand is nightly, whose LLVM need not be the one our linker is built with.
     pub(super) nightly: bool,
+    /// A compiler for C++.
+    pub(super) cplusplus: bool,
     pub(super) peers: Vec<Peer>,
     pub(super) bpffs: bool,
 }
@@ -40,13 +42,17 @@ pub(super) struct Missing {
 impl Missing {
     pub(super) fn look(need: Need) -> Self {
         let mut missing = Self::default();
-        if need != Need::Peers {
+        if matches!(need, Need::Fuzz | Need::Run) {
+            // `CXX` names another one.
+            missing.cplusplus = std::env::var_os("CXX").is_none() && !command::installed("c++") && !command::installed("g++");
+        }
+        if matches!(need, Need::Build | Need::Run) {
             let toolchain = ebpf::find_toolchain();
             missing.compiler = toolchain.is_none();
             missing.linker = !linker_runs();
             missing.nightly = toolchain == Some(ebpf::Toolchain::Nightly);
         }
-        if need != Need::Build {
+        if matches!(need, Need::Peers | Need::Run) {
             missing.peers = PEERS.into_iter().filter(|peer| !command::installed(peer.program)).collect();
             missing.bpffs = !bpffs_mounted(&std::fs::read_to_string("/proc/self/mounts").unwrap_or_default());
         }
@@ -54,7 +60,7 @@ impl Missing {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        !self.compiler && !self.linker && self.peers.is_empty() && !self.bpffs
+        !self.compiler && !self.linker && !self.cplusplus && self.peers.is_empty() && !self.bpffs
     }
 
     /// Compiler and linker share an LLVM: a linker built from Debian's needs Debian's compiler.
@@ -73,6 +79,9 @@ impl Missing {
         }
         if self.linker {
             item("bpf-linker (its LLVM must not be older than the compiler's)", "cargo install bpf-linker");
+        }
+        if self.cplusplus {
+            item("a C++ compiler (or its name in `CXX`)", "package `g++` on Debian, `gcc-c++` or `gcc` elsewhere");
         }
         for peer in &self.peers {
             item(peer.program, &format!("package `{}` on Debian, of the same or a similar name elsewhere", peer.package));
@@ -117,12 +126,13 @@ mod tests {
 
     #[test]
     fn advice_names_a_command_for_every_missing_item() {
-        let missing = Missing { compiler: true, linker: true, nightly: false, peers: vec![PEERS[0]], bpffs: true };
+        let missing = Missing { compiler: true, linker: true, nightly: false, cplusplus: true, peers: vec![PEERS[0]], bpffs: true };
         let advice = missing.advice();
         for command in [
             "rustup toolchain install nightly --component rust-src",
             "cargo install bpf-linker",
             "package `nftables`",
+            "package `g++`",
             "mount -t bpf bpf /sys/fs/bpf",
         ] {
             assert!(advice.contains(command), "{command} is not in:\n{advice}");

@@ -9,7 +9,7 @@ use super::{
     scenarios::{self, Scenario},
     step::Outcome,
 };
-use crate::build;
+use crate::{build, fuzz::Target};
 
 /// Test files of firewall-user that load programs into the kernel, and those that drive the command line.
 const KERNEL: [&str; 3] = ["kernel_cases", "differential", "verifier_budget"];
@@ -20,6 +20,8 @@ const CLI: [&str; 1] = ["cli"];
 pub(super) enum Level {
     /// Unit and property tests, without privileges.
     Host,
+    /// Fuzz targets: their corpus, and a few seconds of new inputs.
+    Fuzz,
     /// The dataplane in the kernel, through TEST_RUN.
     Kernel,
     /// The command line and the daemon.
@@ -49,6 +51,7 @@ pub(super) enum Work {
     Documentation,
     /// clippy of the crate that builds for BPF only.
     LintOfDataplane,
+    Fuzz(Target),
     Scenario(&'static Scenario),
     Demo,
     /// Something that should be there is not.
@@ -56,11 +59,12 @@ pub(super) enum Work {
 }
 
 impl Level {
-    pub(super) const ALL: [Self; 6] = [Self::Host, Self::Kernel, Self::Cli, Self::Netns, Self::Docs, Self::Lint];
+    pub(super) const ALL: [Self; 7] = [Self::Host, Self::Fuzz, Self::Kernel, Self::Cli, Self::Netns, Self::Docs, Self::Lint];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Host => "host",
+            Self::Fuzz => "fuzz",
             Self::Kernel => "kernel",
             Self::Cli => "cli",
             Self::Netns => "netns",
@@ -85,6 +89,9 @@ impl Level {
                     tests("firewall-user", &[&user[..], &selected(others)].concat()),
                     tests("xtask", &["--package", "xtask", "--lib", "--bins"]),
                 ]
+            }
+            Self::Fuzz => {
+                Target::ALL.iter().map(|target| Step { title: format!("fuzz {}", target.name()), work: Work::Fuzz(*target) }).collect()
             }
             Self::Kernel => KERNEL.iter().map(|name| target(name, &targets)).collect(),
             Self::Cli => CLI.iter().map(|name| target(name, &targets)).collect(),

@@ -18,11 +18,13 @@ use super::{
     step::Outcome,
     suite::Tally,
 };
-use crate::{build, command, ebpf, netns::process::Process, progress, scratch::Scratch};
+use crate::{build, command, ebpf, fuzz, netns::process::Process, progress, scratch::Scratch};
 
 /// A scenario that takes longer hangs.
 const SCENARIO_PATIENCE: Duration = Duration::from_secs(120);
 const DEMO_PATIENCE: Duration = Duration::from_secs(180);
+/// How long a fuzz target looks for new inputs; `cargo xtask fuzz` takes its time.
+const FUZZ_SECONDS: u32 = 5;
 /// Lines of a failed step's output that are shown.
 const LINES_SHOWN: usize = 200;
 
@@ -35,6 +37,9 @@ pub(super) fn perform(step: &Step, weir: Option<&Path>) -> Outcome {
         Work::Cargo(arguments) => whole(&step.title, cargo().args(arguments), &shown),
         Work::Documentation => documentation(&step.title, &shown),
         Work::LintOfDataplane => lint_of_dataplane(&step.title, &shown),
+        Work::Fuzz(target) => {
+            fuzz::fuzz(*target, FUZZ_SECONDS, |line| shown.say(line)).map(|figures| Outcome::passed(&step.title, figures))
+        }
         Work::Scenario(scenario) => scenario_in_process(&step.title, scenario, weir),
         Work::Demo => demo(&step.title, weir),
         Work::Missing(what) => Ok(Outcome::failed(&step.title, what)),

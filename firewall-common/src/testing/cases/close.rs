@@ -34,6 +34,25 @@ pub(super) const ROWS: &[Row] = &[
     ",
             ),
             case(
+                "fin-normal/behind-full-window",
+                "
+        C:S 0             -> pass | pass
+        S:SA 0/1 win=100  -> pass | pass
+        C:A 1/1 +100      -> pass established | pass
+        C:FA 101/1        -> pass fin-wait | pass
+        # Whoever puts its FIN there acknowledges from one past the window.
+        C:A 102/1         -> pass fin-wait | pass
+        C:A 103/1         -> drop:tcp-seq-past-win fin-wait | pass | drop:tcp-data-past-fin
+        forget
+        C:S 0             -> pass | pass
+        S:SA 0/1 win=100  -> pass | pass
+        C:A 1/1 +100      -> pass established | pass
+        # The FIN was lost before us; it comes again.
+        C:A 102/1         -> pass established | pass
+        C:FA 101/1        -> pass fin-wait | pass
+    ",
+            ),
+            case(
                 "fin-normal/with-data",
                 "
         HS
@@ -54,6 +73,30 @@ pub(super) const ROWS: &[Row] = &[
         S:FA 70000/1  -> drop:tcp-seq-past-win established | pass
         S:FA 1/500    -> drop:tcp-invalid-ack established | pass
         C:A 1/1 +10   -> pass established | pass
+    ",
+            ),
+            case(
+                "fin-bad/in-place-of-data",
+                "
+        HS
+        S:A 1/1 +10   -> pass established | pass
+        # The client has that byte and discards the FIN: it ends nothing.
+        S:FA 10/1     -> pass established | pass
+        S:A 11/1 +10  -> pass established | pass
+        C:A 1/21      -> pass established | pass
+        S:FA 21/1     -> pass fin-wait | pass
+        S:FA 21/1     -> pass fin-wait | pass
+    ",
+            ),
+            case(
+                "fin-bad/in-place-of-early-data",
+                "
+        C:S 0 +100     -> pass syn-sent | pass
+        S:SA 0/101     -> pass syn-received | pass
+        S:A 1/101 +500 -> pass syn-received | pass
+        S:FA 500/101   -> pass syn-received | pass
+        C:A 101/501    -> pass established | pass
+        S:A 501/101 +9 -> pass established | pass
     ",
             ),
             case(

@@ -191,6 +191,7 @@ pub(super) const ROWS: &[Row] = &[
             "nf/synack-old",
             "
         C:S 0 opt=080a000000640000000001010000  -> pass syn-sent | pass
+        # Refused without a trace: the SYN-ACK that answers has a lower first number.
         S:SA 40000/-7777                        -> drop:tcp-ack-syn-diff syn-sent | pass
         C:S 0 opt=080a000004640000000001010000  -> pass syn-sent | pass
         S:SA 0/1                                -> pass syn-received | pass

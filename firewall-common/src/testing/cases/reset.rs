@@ -63,6 +63,17 @@ pub(super) const ROWS: &[Row] = &[
     ",
             ),
             case(
+                "rst-in-inexact/idle",
+                "
+        HS
+        @3600s
+        # The flow was idle for longer than it is given now: it counts from now.
+        S:R 101      -> noted established | pass | pass closed
+        @239s
+        C:A 1/1      -> pass established | pass | drop:tcp-not-syn none
+    ",
+            ),
+            case(
                 "rst-in-inexact/restored",
                 "
         HS
@@ -106,14 +117,16 @@ pub(super) const ROWS: &[Row] = &[
         &[case(
             "nf/inexact-rst",
             "
-        C:S 0 ws=8            -> pass | pass
-        S:SA 0/1              -> pass | pass
-        C:A 1/1               -> pass | pass
-        S:A 1/1 +1000         -> pass | pass
-        S:A 1001/1 +1000      -> pass | pass
-        S:A 2001/1 +1000      -> pass | pass
-        C:A 1/3001 +1000      -> pass | pass
+        C:S 0 ws=8            -> pass syn-sent | pass
+        S:SA 0/1              -> pass syn-received | pass
+        C:A 1/1               -> pass established | pass
+        S:A 1/1 +1000         -> pass established | pass
+        S:A 1001/1 +1000      -> pass established | pass
+        S:A 2001/1 +1000      -> pass established | pass
+        C:A 1/3001 +1000      -> pass established | pass
         S:FA 3001/1001        -> pass fin-wait | pass
+        C:A 1001/3002         -> pass half-closed | pass
+        # Closed with unread data: a reset, and one of the server's that is late.
         C:RA 1001/3002        -> pass closed | pass
         S:R 2001              -> nostate closed | pass
     ",
@@ -132,6 +145,7 @@ pub(super) const ROWS: &[Row] = &[
         S:R =1000000    -> drop:tcp-rstfin-ooo established | pass
         S:R =42         -> drop:tcp-rstfin-ooo established | pass
         C:A 1/3001 +100 -> pass established | pass
+        S:A 3001/101    -> pass established | pass
         S:RA 3000/101   -> drop:tcp-rstfin-ooo established | pass
         S:RA 3001/101   -> pass closed | pass
     ",
@@ -146,6 +160,49 @@ pub(super) const ROWS: &[Row] = &[
         S:SA 0/1   -> pass syn-received | pass
         C:R -70000 -> drop:tcp-rstfin-ooo syn-received | pass
         C:R 1      -> pass closed | pass
+    ",
+        )],
+    ),
+    row(
+        "own/rst-refuses-syn",
+        &[
+            case(
+                "own/rst-refuses-syn/in-handshake",
+                "
+        far
+        C:S 0      -> pass syn-sent | pass
+        S:SA 0/1   -> pass syn-received | pass
+        # The SYN-ACK was lost behind us, the SYN comes again, and by now nobody listens.
+        C:S 0      -> nostate syn-received | pass
+        S:RA =0/2  -> drop:tcp-rstfin-ooo syn-received | pass
+        S:RA =0/1  -> nostate syn-received | pass
+    ",
+            ),
+            case(
+                "own/rst-refuses-syn/on-live-flow",
+                "
+        far
+        HS
+        C:S 2000     -> noted established | pass
+        S:RA =0/2002 -> drop:tcp-rstfin-ooo established | pass
+        S:RA =0/2001 -> noted established | pass
+        C:A 1/1 +10  -> pass established | pass
+    ",
+            ),
+        ],
+    ),
+    row(
+        "own/syn-ack-after-rst",
+        &[case(
+            "own/syn-ack-after-rst",
+            "
+        C:S 0      -> pass syn-sent | pass
+        S:SA 0/1   -> pass syn-received | pass
+        S:SA 900/1 -> noted syn-received | pass
+        C:S 4000   -> noted syn-received | pass
+        C:R 1      -> pass closed | pass
+        # The responder has yet to hear of the reset.
+        S:SA 900/1 -> nostate closed | pass
     ",
         )],
     ),

@@ -1,0 +1,4 @@
+//! See `firewall_common::testing::fuzz::parser`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| firewall_common::testing::fuzz::parser::judge(input));
