@@ -39,7 +39,7 @@ const BPF_EXIST: u64 = 2;
 
 /// The dataplane and everything it reads.
 pub struct Kernel {
-    ebpf: Ebpf,
+    pub ebpf: Ebpf,
     config: Array<MapData, Config>,
     interfaces: Array<MapData, Interface>,
     rules: Array<MapData, Rule>,
@@ -51,14 +51,14 @@ pub struct Kernel {
     embryonic: HashMap<MapData, FlowKey, Flow>,
     fragments: HashMap<MapData, FragmentKey, Fragment>,
     counters: PerCpuArray<MapData, Counters>,
-    seen: Counters,
+    pub seen: Counters,
     interface: Interface,
     settings: Config,
 }
 
 /// What a program's return value means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+pub enum Fate {
     Passed,
     Dropped,
     Answered,
@@ -151,7 +151,7 @@ impl Kernel {
     }
 
     /// What the counters say of the packet just run: one of them, once.
-    fn counted(&mut self) -> Verdict {
+    pub fn counted(&mut self) -> Verdict {
         let now = self.counters();
         let before = std::mem::replace(&mut self.seen, now);
         let mut verdicts = Vec::new();
@@ -169,6 +169,30 @@ impl Kernel {
             [verdict] => verdict,
             _ => panic!("one packet was counted as {verdicts:?}"),
         }
+    }
+
+    /// Tells the dataplane what interface a packet is about to come by.
+    pub fn arrive(&mut self, index: u32, arrival: Arrival) {
+        let interface = Interface { zone: arrival.zone, place: arrival.place, flags: 0, reserved: 0 };
+        if interface != self.interface {
+            self.interfaces.set(index, interface, 0).expect("the interface can be written");
+            self.interface = interface;
+        }
+    }
+
+    /// A packet's verdict, what became of it, and its bytes afterwards.
+    pub fn judge_whole(&mut self, frame: &[u8], arrival: Arrival) -> (Verdict, Fate, Vec<u8>) {
+        self.arrive(LOOPBACK, arrival);
+        let (fate, out) = self.run(frame, arrival.egress);
+        let verdict = self.counted();
+        let (expected, bytes) = match verdict {
+            Verdict::Learn | Verdict::NoLearn => (Fate::Passed, frame.to_vec()),
+            Verdict::Drop(_) => (Fate::Dropped, frame.to_vec()),
+            Verdict::Answer => answered(frame),
+        };
+        assert_eq!(fate, expected, "what the program returned for {}, which it counted as {verdict:?}", hex(frame));
+        assert_eq!(hex(&out), hex(&bytes), "the bytes of {}, which was counted as {verdict:?}", hex(frame));
+        (verdict, fate, out)
     }
 
     fn configure(&mut self) {
@@ -254,21 +278,7 @@ impl Subject for Kernel {
     }
 
     fn judge(&mut self, frame: &[u8], arrival: Arrival) -> Verdict {
-        let interface = Interface { zone: arrival.zone, place: arrival.place, flags: 0, reserved: 0 };
-        if interface != self.interface {
-            self.interfaces.set(LOOPBACK, interface, 0).expect("the interface can be written");
-            self.interface = interface;
-        }
-        let (fate, out) = self.run(frame, arrival.egress);
-        let verdict = self.counted();
-        let (expected, bytes) = match verdict {
-            Verdict::Learn | Verdict::NoLearn => (Fate::Passed, frame.to_vec()),
-            Verdict::Drop(_) => (Fate::Dropped, frame.to_vec()),
-            Verdict::Answer => answered(frame),
-        };
-        assert_eq!(fate, expected, "what the program returned for {}, which it counted as {verdict:?}", hex(frame));
-        assert_eq!(hex(&out), hex(&bytes), "the bytes of {}, which was counted as {verdict:?}", hex(frame));
-        verdict
+        self.judge_whole(frame, arrival).0
     }
 
     fn flow(&mut self, key: &FlowKey) -> Option<(Flow, bool)> {

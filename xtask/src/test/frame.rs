@@ -154,13 +154,22 @@ impl Port {
 
     pub fn send(&self, frame: &[u8]) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(2);
-        loop {
-            match self.socket.send(frame) {
-                Ok(_) => return Ok(()),
-                // The interface's queue is full: the receiver needs a moment.
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) && Instant::now() < deadline => std::thread::yield_now(),
-                Err(error) => return Err(error).context("cannot send a frame"),
+        // The interface's queue is full: the receiver needs a moment.
+        while !self.offer(frame)? {
+            if Instant::now() >= deadline {
+                bail!("cannot send a frame: the interface takes none");
             }
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// Sends a frame once. False: the interface did not take it, because its queue is full or a program dropped it on its way out.
+    pub fn offer(&self, frame: &[u8]) -> Result<bool> {
+        match self.socket.send(frame) {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(false),
+            Err(error) => Err(error).context("cannot send a frame"),
         }
     }
 
@@ -176,6 +185,14 @@ impl Port {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => Ok(None),
             Err(error) => Err(error).context("cannot receive a frame"),
         }
+    }
+
+    /// The next frame, if one has been seen already.
+    pub fn waiting(&self) -> Result<Option<Vec<u8>>> {
+        self.socket.set_nonblocking(true).context("cannot change a socket")?;
+        let frame = self.next(SILENCE);
+        self.socket.set_nonblocking(false).context("cannot change a socket")?;
+        frame
     }
 
     /// Every TCP segment seen until now and until the wire is silent.

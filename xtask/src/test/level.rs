@@ -12,7 +12,7 @@ use super::{
 use crate::build;
 
 /// Test files of firewall-user that load programs into the kernel, and those that drive the command line.
-const KERNEL: [&str; 3] = ["kernel_cases", "differential", "verifier_budget"];
+const KERNEL: [&str; 4] = ["kernel_cases", "wire_cases", "differential", "verifier_budget"];
 const CLI: [&str; 1] = ["cli"];
 
 /// In the order they run in.
@@ -20,7 +20,7 @@ const CLI: [&str; 1] = ["cli"];
 pub(super) enum Level {
     /// Unit and property tests, without privileges.
     Host,
-    /// The dataplane in the kernel, through TEST_RUN.
+    /// The dataplane in the kernel, through TEST_RUN and through interfaces.
     Kernel,
     /// The command line and the daemon.
     Cli,
