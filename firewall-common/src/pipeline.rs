@@ -79,7 +79,10 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Result<Ou
 #[inline(always)]
 fn look_up<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Step {
     match env.confirmed(packet, visit, outcome) {
-        Step::Unknown => env.unconfirmed(packet, visit, outcome),
+        Step::Unknown => match env.unconfirmed(packet, visit, outcome) {
+            Step::Moved => env.confirmed(packet, visit, outcome),
+            step => step,
+        },
         step => step,
     }
 }
@@ -98,6 +101,8 @@ pub enum Step {
     Current = 3,
     /// Its flow is over: it must be judged as a first packet.
     First = 4,
+    /// Its flow was established on another CPU while the packet was tracked: the record it was tracked in is no longer the flow's.
+    Moved = 5,
 }
 
 impl Step {
@@ -110,6 +115,7 @@ impl Step {
             1 => Self::Unknown,
             2 => Self::Stale,
             3 => Self::Current,
+            5 => Self::Moved,
             _ => Self::First,
         }
     }
@@ -197,6 +203,11 @@ pub fn unconfirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, o
         Next::Stay | Next::Reopen => false,
     };
     if !establish {
+        // The other direction's packet may have moved the flow meanwhile, without what this one has taught: a server that answers
+        // before the third packet (RFC 7413 §4.2) sends while that one is judged. Then it teaches once more, where the flow is now.
+        if matches!(tracked.verdict, Verdict::Learn) && env.established(&visit.descriptor.key).is_some() {
+            return Step::Moved;
+        }
         return conclude(env, visit, &tracked, outcome);
     }
     *outcome = establish_flow(env, visit, &found, &tracked, rule);
