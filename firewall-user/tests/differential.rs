@@ -10,7 +10,6 @@ use std::{collections::BTreeMap, env, time::Instant};
 
 use firewall_common::{
     config::config_flags,
-    env::Env as _,
     flow::{Flow, FlowKey, Inspection},
     rule::{Action, Timeouts},
     testing::{

@@ -1,10 +1,11 @@
 //! The table of cases: one row for each behaviour a stateful firewall is measured by, with scripts that host and kernel both play.
 //!
 //! Rows named in [`REQUIRED`] are the reliability notes' list; `nf/…` are the behaviours Linux's connection tracking is tested for,
-//! written anew; `own/…` are ours. What a row leaves for a later stage is said in the row.
+//! written anew; `corpus/…` are packets of known attacks that no other row has; `own/…` are ours. What a row leaves for a later stage is said in the row.
 
 mod bypass;
 mod close;
+pub mod corpus;
 mod handshake;
 mod header;
 mod ip;
@@ -58,7 +59,7 @@ const fn partly(id: &'static str, cases: &'static [Case], later: &'static str) -
 
 /// Every row.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
-    [handshake::ROWS, window::ROWS, reset::ROWS, close::ROWS, header::ROWS, ip::ROWS, other::ROWS, policy::ROWS, bypass::ROWS]
+    [handshake::ROWS, window::ROWS, reset::ROWS, close::ROWS, header::ROWS, ip::ROWS, other::ROWS, policy::ROWS, bypass::ROWS, corpus::ROWS]
         .into_iter()
         .flatten()
 }
