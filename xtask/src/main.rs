@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build, ctcp, demo, setup, tcp, test};
+use xtask::{bench, build, ctcp, demo, setup, soak, tcp, test};
 
 /// Developer verbs of Weir.
 #[derive(Debug, Parser)]
@@ -23,6 +23,8 @@ enum Verb {
     Demo(demo::Arguments),
     /// Measure what a packet costs, as ratios to floors of the same run.
     Bench(bench::Arguments),
+    /// Let real TCP stacks talk through Weir for minutes, over bad paths too: not one packet of theirs may be dropped.
+    Soak(soak::Arguments),
     /// Run the tests, all of them or those of some levels.
     Test(test::Arguments),
     /// One end-to-end scenario of the tests.
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Verb::Build(arguments) => build::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
+        Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Scenario(arguments) => test::run_scenario(&arguments),
         Verb::CtcpEndpoint(arguments) => ctcp::endpoint::run(&arguments).map(|()| ExitCode::SUCCESS),

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use aya::programs::{Program, SchedClassifier, TcAttachType, Xdp, XdpMode, tc};
+use aya::programs::{Program, TcAttachType, Xdp, XdpMode, tc};
 use firewall_common::{
     abi::program,
     counter::Counters,
@@ -201,8 +201,12 @@ fn attach(kernel: &mut Kernel) -> anyhow::Result<()> {
     let _ = tc::qdisc_add_clsact(BOX);
     for name in [program::INGRESS, program::EGRESS] {
         match kernel.ebpf.program_mut(name) {
-            Some(Program::Xdp(program)) => drop(Xdp::attach(program, BOX, XdpMode::Driver)?),
-            Some(Program::SchedClassifier(program)) => drop(SchedClassifier::attach(program, BOX, TcAttachType::Egress)?),
+            Some(Program::Xdp(program)) => {
+                program.attach(BOX, XdpMode::Driver)?;
+            }
+            Some(Program::SchedClassifier(program)) => {
+                program.attach(BOX, TcAttachType::Egress)?;
+            }
             _ => anyhow::bail!("the object has no program {name}"),
         }
     }

@@ -165,7 +165,7 @@ impl Network {
 }
 
 /// IPv6 without duplicate address detection, whose second nobody needs, and with neighbour discovery as it is.
-fn enable_v6(namespace: &Namespace, interface: &str, address: IpAddr) -> Result<()> {
+pub(crate) fn enable_v6(namespace: &Namespace, interface: &str, address: IpAddr) -> Result<()> {
     namespace.sysctl(&format!("net/ipv6/conf/{interface}/accept_dad"), "0")?;
     namespace.sysctl(&format!("net/ipv6/conf/{interface}/disable_ipv6"), "0")?;
     namespace.ip(&format!("address add {address}/{} dev {interface} nodad", Family::V6.length()))
