@@ -134,7 +134,10 @@ fn later_fragment<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> 
 #[inline(always)]
 fn look_up<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Step {
     match env.confirmed(packet, visit, outcome) {
-        Step::Unknown => env.unconfirmed(packet, visit, outcome),
+        Step::Unknown => match env.unconfirmed(packet, visit, outcome) {
+            Step::Moved => env.confirmed(packet, visit, outcome),
+            step => step,
+        },
         step => step,
     }
 }
@@ -155,6 +158,8 @@ pub enum Step {
     First = 4,
     /// Its flow's profile wants a look at it first: stage *normalize*.
     Look = 5,
+    /// Its flow was established on another CPU while the packet was tracked: the record it was tracked in is no longer the flow's.
+    Moved = 6,
 }
 
 impl Step {
@@ -168,6 +173,7 @@ impl Step {
             2 => Self::Stale,
             3 => Self::Current,
             5 => Self::Look,
+            6 => Self::Moved,
             _ => Self::First,
         }
     }
@@ -279,6 +285,11 @@ pub fn unconfirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, o
         Next::Stay | Next::Reopen | Next::Over => false,
     };
     if !establish {
+        // The other direction's packet may have moved the flow meanwhile, without what this one has taught: a server that answers
+        // before the third packet (RFC 7413 §4.2) sends while that one is judged. Then it teaches once more, where the flow is now.
+        if matches!(tracked.verdict, Verdict::Learn) && env.established(&visit.descriptor.key).is_some() {
+            return Step::Moved;
+        }
         return conclude(env, visit, &tracked, outcome);
     }
     *outcome = establish_flow(env, visit, &found, &tracked, rule);

@@ -1,11 +1,11 @@
 //! The table of cases on the host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use firewall_common::{
     flow::Inspection,
     testing::{
-        cases::{REQUIRED, rows},
+        cases::{REQUIRED, corpus::FAMILIES, rows},
         play::play,
         world::World,
     },
@@ -67,7 +67,29 @@ fn every_required_row_is_there_once() {
     }
     for (id, times) in &seen {
         assert_eq!(*times, 1, "row {id}");
-        assert!(REQUIRED.contains(id) || id.starts_with("nf/") || id.starts_with("own/"), "row {id} is of no list");
+        let listed = REQUIRED.contains(id) || ["nf/", "own/", "corpus/"].iter().any(|list| id.starts_with(list));
+        assert!(listed, "row {id} is of no list");
     }
     assert_eq!(seen.keys().filter(|id| id.starts_with("nf/")).count(), 6, "the six behaviours of connection tracking");
+}
+
+#[test]
+fn every_family_of_attacks_has_rows() {
+    let with_cases: BTreeSet<_> = rows().filter(|row| !row.cases.is_empty()).map(|row| row.id).collect();
+    let mut used = BTreeSet::new();
+    for family in FAMILIES {
+        assert!(!family.rows.is_empty(), "{} is in no row", family.name);
+        for id in family.rows {
+            assert!(with_cases.contains(id), "{}: there is no row {id} with cases", family.name);
+            used.insert(*id);
+        }
+        if let Some(elsewhere) = family.elsewhere {
+            println!("also: {} — {elsewhere}", family.name);
+        }
+    }
+    let names: BTreeSet<_> = FAMILIES.iter().map(|family| family.name).collect();
+    assert_eq!(names.len(), FAMILIES.len(), "each family once");
+    for row in rows().filter(|row| row.id.starts_with("corpus/")) {
+        assert!(used.contains(row.id), "row {} is of no family", row.id);
+    }
 }

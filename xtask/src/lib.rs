@@ -17,6 +17,7 @@ pub mod progress;
 pub mod report;
 pub mod scratch;
 pub mod setup;
+pub mod soak;
 pub mod tcp;
 pub mod test;
 pub mod traffic;

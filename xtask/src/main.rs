@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{bench, build, codegen, ctcp, demo, fuzz, setup, tcp, test};
+use xtask::{bench, build, codegen, ctcp, demo, fuzz, setup, soak, tcp, test};
 
 /// Developer verbs of Weir.
 #[derive(Debug, Parser)]
@@ -23,6 +23,8 @@ enum Verb {
     Demo(demo::Arguments),
     /// Measure what a packet costs, as ratios to floors of the same run.
     Bench(bench::Arguments),
+    /// Let real TCP stacks talk through Weir for minutes, over bad paths too: not one packet of theirs may be dropped.
+    Soak(soak::Arguments),
     /// Write the parts of the documents that are made from the code.
     Codegen(codegen::Arguments),
     /// Run the tests, all of them or those of some levels.
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Codegen(arguments) => codegen::run(&arguments),
+        Verb::Soak(arguments) => soak::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Scenario(arguments) => test::run_scenario(&arguments),

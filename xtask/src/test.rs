@@ -1,16 +1,16 @@
 //! `cargo xtask test`: every test there is, by level. Nothing is left out without a word: a level that cannot run has failed.
 
-mod frame;
-mod lab;
+pub mod frame;
+pub(crate) mod lab;
 mod level;
 mod listener;
 mod load;
-mod network;
+pub mod network;
 mod receiver;
 mod run;
 pub mod scenarios;
 mod step;
-mod stream;
+pub(crate) mod stream;
 mod suite;
 
 use std::{path::PathBuf, process::ExitCode, time::Instant};

@@ -54,7 +54,7 @@ const BPF_EXIST: u64 = 2;
 
 /// The dataplane and everything it reads.
 pub struct Kernel {
-    ebpf: Ebpf,
+    pub ebpf: Ebpf,
     config: Array<MapData, Config>,
     interfaces: Array<MapData, Interface>,
     rules: Array<MapData, Rule>,
@@ -70,7 +70,7 @@ pub struct Kernel {
     counters: PerCpuArray<MapData, Counters>,
     events: RingBuf<MapData>,
     tallies: PerCpuArray<MapData, Tally>,
-    seen: Counters,
+    pub seen: Counters,
     interface: Interface,
     settings: Config,
     flags: u8,
@@ -81,7 +81,7 @@ pub struct Kernel {
 
 /// What a program's return value means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+pub enum Fate {
     Passed,
     Dropped,
     Answered,
@@ -157,7 +157,7 @@ impl Kernel {
     }
 
     /// What the counters say of the packet just run: one of them, once.
-    fn counted(&mut self) -> Verdict {
+    pub fn counted(&mut self) -> Verdict {
         let now = self.counters();
         let before = std::mem::replace(&mut self.seen, now);
         let mut verdicts = Vec::new();
@@ -184,6 +184,36 @@ impl Kernel {
                 table.insert(key, flow, BPF_EXIST).expect("the flow was there");
             }
         }
+    }
+
+    /// Tells the dataplane what interface a packet is about to come by.
+    pub fn arrive(&mut self, index: u32, arrival: Arrival) {
+        let interface = Interface { zone: arrival.zone, place: arrival.place, flags: self.flags, reserved: 0 };
+        if interface != self.interface {
+            self.interfaces.set(index, interface, 0).expect("the interface can be written");
+            self.interface = interface;
+        }
+    }
+
+    /// A packet's verdict, what became of it, and its bytes afterwards: as on the host.
+    pub fn judge_whole(&mut self, frame: &[u8], arrival: Arrival) -> (Verdict, Fate, Vec<u8>) {
+        self.arrive(LOOPBACK, arrival);
+        let (fate, out) = run(&self.ebpf, frame, arrival.egress);
+        let verdict = self.counted();
+        self.host.set_clock(monotonic().plus(self.ahead));
+        let (on_host, changed) = self.host.judge_and_change(frame, arrival);
+        assert_eq!(verdict, on_host, "the kernel and the host over {} by {arrival:?}", hex(frame));
+        let (expected, bytes) = match verdict {
+            Verdict::Learn | Verdict::NoLearn => (Fate::Passed, changed),
+            Verdict::Drop(_) => (Fate::Dropped, frame.to_vec()),
+            Verdict::Answer => answered(frame),
+        };
+        assert_eq!(fate, expected, "what the program returned for {}, which it counted as {verdict:?}", hex(frame));
+        assert_eq!(hex(&out), hex(&bytes), "the bytes of {}, which was counted as {verdict:?}", hex(frame));
+        if matches!(expected, Fate::Passed) && out != frame {
+            assert_eq!(checksums(&out), checksums(frame), "the checksums of {} before and of {} after", hex(frame), hex(&out));
+        }
+        (verdict, fate, out)
     }
 
     fn configure(&mut self) {
@@ -308,26 +338,7 @@ impl Subject for Kernel {
     }
 
     fn judge_and_change(&mut self, frame: &[u8], arrival: Arrival) -> (Verdict, Vec<u8>) {
-        let interface = Interface { zone: arrival.zone, place: arrival.place, flags: self.flags, reserved: 0 };
-        if interface != self.interface {
-            self.interfaces.set(LOOPBACK, interface, 0).expect("the interface can be written");
-            self.interface = interface;
-        }
-        let (fate, out) = run(&self.ebpf, frame, arrival.egress);
-        let verdict = self.counted();
-        self.host.set_clock(monotonic().plus(self.ahead));
-        let (on_host, changed) = self.host.judge_and_change(frame, arrival);
-        assert_eq!(verdict, on_host, "the kernel and the host over {} by {arrival:?}", hex(frame));
-        let (expected, bytes) = match verdict {
-            Verdict::Learn | Verdict::NoLearn => (Fate::Passed, changed),
-            Verdict::Drop(_) => (Fate::Dropped, frame.to_vec()),
-            Verdict::Answer => answered(frame),
-        };
-        assert_eq!(fate, expected, "what the program returned for {}, which it counted as {verdict:?}", hex(frame));
-        assert_eq!(hex(&out), hex(&bytes), "the bytes of {}, which was counted as {verdict:?}", hex(frame));
-        if matches!(expected, Fate::Passed) && out != frame {
-            assert_eq!(checksums(&out), checksums(frame), "the checksums of {} before and of {} after", hex(frame), hex(&out));
-        }
+        let (verdict, _, out) = self.judge_whole(frame, arrival);
         (verdict, out)
     }
 

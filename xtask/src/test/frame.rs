@@ -3,6 +3,7 @@
 use std::{
     io::{ErrorKind, Read},
     net::{IpAddr, SocketAddr},
+    os::fd::{AsFd, BorrowedFd},
     time::{Duration, Instant},
 };
 
@@ -11,6 +12,7 @@ use etherparse::{
     Ethernet2Header, Icmpv4Type, Icmpv6Type, IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6FragmentHeader, Ipv6Header,
     PacketBuilder, SlicedPacket, TcpHeader, TransportSlice, UdpHeader, VlanId, icmpv4,
 };
+use rustix::{io::Errno, net::RecvFlags};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use super::network::inside;
@@ -192,12 +194,23 @@ pub struct Port {
     socket: Socket,
 }
 
+impl AsFd for Port {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 impl Port {
     pub fn open(namespace: &Namespace, interface: &str) -> Result<Self> {
+        Self::open_with_room(namespace, interface, BUFFER)
+    }
+
+    /// With room for frames that wait to be read: the kernel counts two thousand bytes and more for each.
+    pub fn open_with_room(namespace: &Namespace, interface: &str, room: usize) -> Result<Self> {
         inside(namespace, || {
             let index = interface_index(interface)?;
             let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0))).context("cannot open a packet socket")?;
-            rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, BUFFER).context("cannot enlarge a buffer")?;
+            rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, room).context("cannot enlarge a buffer")?;
             socket.bind(&link_address(index)?).with_context(|| format!("cannot bind to {interface}"))?;
             Ok(Self { socket })
         })
@@ -205,13 +218,22 @@ impl Port {
 
     pub fn send(&self, frame: &[u8]) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(2);
-        loop {
-            match self.socket.send(frame) {
-                Ok(_) => return Ok(()),
-                // The interface's queue is full: the receiver needs a moment.
-                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) && Instant::now() < deadline => std::thread::yield_now(),
-                Err(error) => return Err(error).context("cannot send a frame"),
+        // The interface's queue is full: the receiver needs a moment.
+        while !self.offer(frame)? {
+            if Instant::now() >= deadline {
+                bail!("cannot send a frame: the interface takes none");
             }
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// Sends a frame once. False: the interface did not take it, because its queue is full or a program dropped it on its way out.
+    pub fn offer(&self, frame: &[u8]) -> Result<bool> {
+        match self.socket.send(frame) {
+            Ok(_) => Ok(true),
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => Ok(false),
+            Err(error) => Err(error).context("cannot send a frame"),
         }
     }
 
@@ -227,6 +249,22 @@ impl Port {
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted) => Ok(None),
             Err(error) => Err(error).context("cannot receive a frame"),
         }
+    }
+
+    /// Reads a frame that has been seen already: how much of it there is room for.
+    pub fn take(&self, buffer: &mut [u8]) -> Result<Option<usize>> {
+        match rustix::net::recv(&self.socket, buffer, RecvFlags::DONTWAIT) {
+            Ok((length, _)) => Ok(Some(length)),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+            Err(error) => Err(error).context("cannot receive a frame"),
+        }
+    }
+
+    /// The next frame, if one has been seen already.
+    pub fn waiting(&self) -> Result<Option<Vec<u8>>> {
+        let mut buffer = vec![0; LONGEST_FRAME];
+        let length = self.take(&mut buffer)?;
+        Ok(length.map(|length| buffer.get(..length).unwrap_or_default().to_vec()))
     }
 
     /// Every TCP segment seen until now and until the wire is silent.

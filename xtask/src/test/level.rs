@@ -12,7 +12,7 @@ use super::{
 use crate::{build, fuzz::Target};
 
 /// Test files of firewall-user that load programs into the kernel, and those that drive the command line.
-const KERNEL: [&str; 3] = ["kernel_cases", "differential", "verifier_budget"];
+const KERNEL: [&str; 5] = ["kernel_cases", "kernel_fragments", "wire_cases", "differential", "verifier_budget"];
 const CLI: [&str; 1] = ["cli"];
 
 /// In the order they run in.
@@ -22,7 +22,7 @@ pub(super) enum Level {
     Host,
     /// Fuzz targets: their corpus, and a few seconds of new inputs.
     Fuzz,
-    /// The dataplane in the kernel, through TEST_RUN.
+    /// The dataplane in the kernel, through TEST_RUN and through interfaces.
     Kernel,
     /// The command line and the daemon.
     Cli,

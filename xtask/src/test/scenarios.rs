@@ -22,6 +22,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::{lab::Lab, network::Placement};
+use crate::soak;
 
 /// Ports the usual policy allows strictly, allows with a short idle time, rejects, and does not name.
 const ALLOWED: u16 = 7000;
@@ -71,13 +72,24 @@ pub struct Scenario {
     policy: &'static str,
     /// Further arguments of `weir run`.
     more: &'static [&'static str],
-    /// Returns the figures worth showing.
-    run: fn(&mut Lab) -> Result<String>,
+    run: Play,
+}
+
+/// What a scenario does. It returns the figures worth showing.
+#[derive(Debug, Clone, Copy)]
+enum Play {
+    InLab(fn(&mut Lab) -> Result<String>),
+    /// In surroundings of its own making, with this `weir`.
+    Alone(fn(&Path) -> Result<String>),
 }
 
 impl Scenario {
     const fn gateway(name: &'static str, about: &'static str, run: fn(&mut Lab) -> Result<String>) -> Self {
-        Self { name, about, placement: Placement::Gateway, policy: USUAL, more: &[], run }
+        Self { name, about, placement: Placement::Gateway, policy: USUAL, more: &[], run: Play::InLab(run) }
+    }
+
+    const fn alone(name: &'static str, about: &'static str, run: fn(&Path) -> Result<String>) -> Self {
+        Self { name, about, placement: Placement::Gateway, policy: USUAL, more: &[], run: Play::Alone(run) }
     }
 
     const fn host(name: &'static str, about: &'static str, run: fn(&mut Lab) -> Result<String>) -> Self {
@@ -120,12 +132,17 @@ pub const ALL: &[Scenario] = &[
     Scenario::gateway("crash", "traffic and denial outlive a killed controller", crash::killed),
     Scenario::host("host-served", "a host's open port is reached, a closed one is not", host::served),
     Scenario::host("host-outgoing", "a host's own connections work, unsolicited packets do not", host::outgoing),
+    Scenario::alone("soak", "20 s of TCP of ten kinds over good and bad paths, nothing dropped", soak::scenario),
 ];
 
 /// Runs one scenario in this process. The error says everything there is to know.
 pub fn run(scenario: &Scenario, binary: &Path) -> Result<String> {
+    let play = match scenario.run {
+        Play::InLab(play) => play,
+        Play::Alone(play) => return play(binary),
+    };
     let mut lab = Lab::create(binary, scenario.placement, scenario.policy, scenario.more).context("the scenario cannot begin")?;
-    let result = (scenario.run)(&mut lab);
+    let result = play(&mut lab);
     if let Err(error) = result {
         eprintln!("{}", lab.diagnosis());
         return Err(error);

@@ -1,10 +1,11 @@
 //! The table of cases: one row for each behaviour a stateful firewall is measured by, with scripts that host and kernel both play.
 //!
 //! Rows named in [`REQUIRED`] are the reliability notes' list; `nf/…` are the behaviours Linux's connection tracking is tested for,
-//! written anew; `own/…` are ours. What a row leaves for a later stage is said in the row.
+//! written anew; `corpus/…` are packets of known attacks that no other row has; `own/…` are ours. What a row leaves for a later stage is said in the row.
 
 mod bypass;
 mod close;
+pub mod corpus;
 mod extensions;
 mod fragment_flows;
 mod fragments;
@@ -82,6 +83,7 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         icmp::ROWS,
         neighbour::ROWS,
         ipsec::ROWS,
+        corpus::ROWS,
     ]
     .into_iter()
     .flatten()

@@ -121,8 +121,7 @@ impl Firewall for Single {
 /// A record without what counts packets: two that differ in nothing else behave the same.
 #[must_use]
 pub fn uncounted(record: Record) -> Record {
-    let peer =
-        |peer: Peer| Peer { packets: 0, bytes: 0, zero_windows: 0, retransmitted: 0, gaps: 0, duplicate_acks: 0, mss: 0, ..peer };
+    let peer = |peer: Peer| Peer { packets: 0, bytes: 0, zero_windows: 0, retransmitted: 0, gaps: 0, duplicate_acks: 0, mss: 0, ..peer };
     record.map(|(flow, established)| {
         let (initiator, responder) = (peer(flow.initiator), peer(flow.responder));
         (Flow { initiator, responder, tolerated: 0, handshake_micros: 0, ..flow }, established)
