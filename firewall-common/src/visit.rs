@@ -54,6 +54,7 @@ impl Visit {
         self.settings = settings;
         self.now = now;
         self.to_zone = NO_ZONE;
+        self.edits = Edits::NONE;
     }
 
     /// Slot of the policy in force.

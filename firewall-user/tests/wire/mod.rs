@@ -51,7 +51,7 @@ const PEER: &str = "peer0";
 /// A frame that passes is seen within that time.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// Room for the longest frame of a script, which is longer than Ethernet's.
-const MTU: u32 = 9000;
+const MTU: u32 = 65_535;
 
 /// Tells the wires of one test process apart.
 static NEXT: AtomicU32 = AtomicU32::new(0);

@@ -296,7 +296,7 @@ pub(super) const ROWS: &[Row] = &[
         C:PA 1/1 +8   -> pass established | pass
         C:PA 17/1 +8  -> pass established | pass
         C:A 900000/1  -> drop:tcp-seq-past-win established | pass | pass
-        S:A 1/25      -> pass established | pass | nostate established
+        S:A 1/25      -> pass established | pass
     ",
         )],
     ),
@@ -465,8 +465,9 @@ pub(super) const ROWS: &[Row] = &[
         HS
         # Both sides pushed out of step: neither hears of it, and nothing of it comes from the firewall.
         C:A 100000/1 -> drop:tcp-seq-past-win established | pass | pass
-        S:A 1/100000 -> drop:tcp-invalid-ack established | pass | pass
-        S:A 1/1      -> pass established | pass | nostate established
+        # An acknowledgement without data proves nothing sent: also where it may lie past the edge.
+        S:A 1/100000 -> drop:tcp-invalid-ack established | pass | drop:tcp-invalid-ack
+        S:A 1/1      -> pass established | pass
     ",
         )],
     ),
