@@ -37,10 +37,12 @@ use crate::{
 /// Judges one frame and counts it. The visit, [`Visit::new`] when it begins, then holds what the packet is.
 #[inline(always)]
 pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Verdict {
-    let mut outcome = match judge(packet, env, visit) {
-        Ok(outcome) => changed(packet, env, visit, outcome),
-        Err(reason) => Outcome::dropped(reason),
-    };
+    // It stays where it is written: a copy would read at once what was written in parts, which takes a CPU longest of all.
+    let mut outcome = Outcome::dropped(Reason::NoPolicy);
+    let judged = judge(packet, env, visit, &mut outcome).and_then(|()| change(packet, env, visit, &outcome));
+    if let Err(reason) = judged {
+        outcome = Outcome::dropped(reason);
+    }
     if visit.settings.event_kinds != 0 && report::kind(&outcome).is_some() {
         env.report(visit, &mut outcome);
     }
@@ -49,85 +51,85 @@ pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Ve
 
 /// Stage *normalize*, last part: a packet that passes is changed as its flow's profile wants it.
 #[inline(always)]
-fn changed<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: Outcome) -> Outcome {
-    if visit.edits.changes == 0 || !outcome.verdict.passes() {
-        return outcome;
-    }
-    match env.rewrite(packet, visit) {
-        Ok(()) => outcome,
-        Err(reason) => Outcome::dropped(reason),
-    }
+fn change<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &Outcome) -> Result<(), Reason> {
+    if visit.edits.changes == 0 || !outcome.verdict.passes() { Ok(()) } else { env.rewrite(packet, visit) }
 }
 
 #[inline(always)]
-fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Result<Outcome, Reason> {
+fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Result<(), Reason> {
     if visit.arrival.place == 0 {
         return Err(Reason::NotOurInterface);
     }
     packet.describe(visit.arrival.egress, &mut visit.descriptor)?;
     if matches!(visit.descriptor.kind, Kind::Link) {
-        return Ok(Outcome::new(Verdict::NoLearn, NO_RULE, Event::Link));
+        *outcome = Outcome::new(Verdict::NoLearn, NO_RULE, Event::Link);
+        return Ok(());
     }
     fragment::check(&visit.descriptor, visit.settings.flags)?;
     sanity::check(&visit.descriptor)?;
     match visit.descriptor.kind {
         Kind::LinkScope => {
             neighbour::check(packet, &visit.descriptor)?;
-            return Ok(Outcome::new(Verdict::NoLearn, NO_RULE, Event::None));
+            *outcome = Outcome::new(Verdict::NoLearn, NO_RULE, Event::None);
+            return Ok(());
         }
-        Kind::LaterFragment => return Ok(later_fragment(packet, env, visit)),
+        Kind::LaterFragment => {
+            later_fragment(packet, env, visit, outcome);
+            return Ok(());
+        }
         _ => {}
     }
-    let mut outcome = Outcome::dropped(Reason::NoPolicy);
-    if matches!(visit.descriptor.kind, Kind::IcmpError) && matches!(relate::relate(packet, env, visit, &mut outcome), Step::Done) {
-        return Ok(outcome);
+    if matches!(visit.descriptor.kind, Kind::IcmpError) && matches!(relate::relate(packet, env, visit, outcome), Step::Done) {
+        return Ok(());
     }
-    if visit.descriptor.piece.more && matches!(env.first_fragment(packet, visit, &mut outcome), Step::Done) {
-        return Ok(outcome);
+    if visit.descriptor.piece.more && matches!(env.first_fragment(packet, visit, outcome), Step::Done) {
+        return Ok(());
     }
-    let mut step = look_up(packet, env, visit, &mut outcome);
+    let mut step = look_up(packet, env, visit, outcome);
     if matches!(step, Step::Stale) {
-        step = env.revalidate(packet, visit, &mut outcome);
+        step = env.revalidate(packet, visit, outcome);
         if matches!(step, Step::Current) {
             // What another CPU makes of the flow's generation meanwhile does not matter: this packet has been judged.
             visit.revalidated = true;
-            step = look_up(packet, env, visit, &mut outcome);
+            step = look_up(packet, env, visit, outcome);
         }
     }
     if matches!(step, Step::Look) {
         if let Err(reason) = env.check(packet, visit) {
-            return Ok(Outcome { verdict: Verdict::Drop(reason), ..outcome });
+            outcome.verdict = Verdict::Drop(reason);
+            return Ok(());
         }
         visit.revalidated = true;
-        step = look_up(packet, env, visit, &mut outcome);
+        step = look_up(packet, env, visit, outcome);
     }
     if !matches!(step, Step::Done) {
-        env.first(packet, visit, &mut outcome);
+        env.first(packet, visit, outcome);
     }
     if visit.descriptor.piece.more {
-        env.remember_fragment(packet, visit, &mut outcome);
+        env.remember_fragment(packet, visit, outcome);
     }
-    Ok(outcome)
+    Ok(())
 }
 
 /// A later fragment: its datagram's first one was judged, and is judged again when the policy has changed since.
 #[inline(always)]
-fn later_fragment<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Outcome {
-    let mut outcome = Outcome::dropped(Reason::NoPolicy);
-    if matches!(env.later_fragment(packet, visit, &mut outcome), Step::Done) {
-        return outcome;
+fn later_fragment<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) {
+    if matches!(env.later_fragment(packet, visit, outcome), Step::Done) {
+        return;
     }
-    let mut step = env.follow_fragment(packet, visit, &mut outcome);
+    let mut step = env.follow_fragment(packet, visit, outcome);
     if matches!(step, Step::Stale) {
-        step = env.revalidate(packet, visit, &mut outcome);
+        step = env.revalidate(packet, visit, outcome);
         if matches!(step, Step::Current) {
             visit.revalidated = true;
-            step = env.follow_fragment(packet, visit, &mut outcome);
+            step = env.follow_fragment(packet, visit, outcome);
         }
     }
     // While its flow was looked for it spoke for the first fragment; whoever comes now must not take it for a whole packet.
     visit.descriptor.kind = Kind::LaterFragment;
-    if matches!(step, Step::Done) { outcome } else { Outcome::dropped(Reason::FragmentFlowGone) }
+    if !matches!(step, Step::Done) {
+        *outcome = Outcome::dropped(Reason::FragmentFlowGone);
+    }
 }
 
 /// Stage *lookup*: the established table first, for most packets are of established flows.

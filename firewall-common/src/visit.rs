@@ -46,10 +46,13 @@ impl Visit {
         }
     }
 
-    /// Makes of all zeros what [`Self::new`] returns, where that would first lie on a stack.
+    /// Makes of a cleared descriptor (but for its addresses: they are read with the packet's length, and mean nothing while that is 0) and of
+    /// anything else what [`Self::new`] returns, where that would first lie on a stack.
     #[inline(always)]
     pub const fn begin(&mut self, arrival: Arrival, settings: Settings, now: Nanos) {
         self.descriptor.segment.scale = NO_SCALE;
+        self.revalidated = false;
+        self.software = false;
         self.arrival = arrival;
         self.settings = settings;
         self.now = now;
@@ -68,19 +71,20 @@ impl Visit {
 // It is copied word by word.
 const _: () = assert!(size_of::<Visit>().is_multiple_of(size_of::<u64>()));
 
-/// Whole words, so that it can be filled word by word.
+/// Whole words, so that they can be cleared and copied word by word, the descriptor first.
 const _: () = assert!(size_of::<Visit>().is_multiple_of(size_of::<u64>()));
+const _: () = assert!(size_of::<Descriptor>().is_multiple_of(size_of::<u64>()) && core::mem::offset_of!(Visit, descriptor) == 0);
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_visit_of_zeros_begins_as_a_new_one() {
+    fn a_visit_begins_as_a_new_one() {
         let arrival = Arrival { zone: 3, place: 2, egress: true };
         let settings = Settings { generation: 5, flags: 1, ..Settings::default() };
-        // SAFETY: plain numbers, booleans and enums whose first variant is 0.
-        let mut visit: Visit = unsafe { std::mem::zeroed() };
+        let mut visit = Visit::new(Arrival::default(), Settings { event_kinds: 7, ..Settings::default() }, Nanos(1));
+        (visit.descriptor.segment.scale, visit.revalidated, visit.software, visit.to_zone, visit.edits.changes) = (0, true, true, 4, 0x3f);
         visit.begin(arrival, settings, Nanos(7));
         assert_eq!(format!("{visit:?}"), format!("{:?}", Visit::new(arrival, settings, Nanos(7))));
     }

@@ -5,6 +5,7 @@
 //!
 //! Forwarded packets are compared with nftables' in the same way, in network namespaces.
 
+mod checks;
 mod forwarding;
 mod packets;
 mod report;

@@ -19,6 +19,8 @@ pub struct Packets {
     pub cases: Vec<Case>,
     pub floors: Vec<Floor>,
     pub memory: Memory,
+    /// What the normalizer's checks add; empty when a single case was asked for.
+    pub checks: Vec<Check>,
 }
 
 /// One case at one number of flows. Times are nanoseconds per packet without the driver's.
@@ -33,6 +35,19 @@ pub struct Case {
     /// The one-lookup floor at the same number of flows.
     pub floor_ns: f64,
     pub ratio: f64,
+}
+
+/// What one check of the normalizer adds to a packet of an established flow under strict inspection.
+#[derive(Debug, Clone, Serialize)]
+pub struct Check {
+    /// Key and value of the profile, or a whole profile.
+    pub name: &'static str,
+    pub flows: u64,
+    /// Nanoseconds more than profile `off` for the same segment.
+    pub ns: f64,
+    pub ns_spread: f64,
+    /// The same segment under profile `off`, the driver included.
+    pub without_ns: f64,
 }
 
 /// The floors at one number of flows.
@@ -157,6 +172,12 @@ impl Packets {
         for floor in &self.floors {
             println!("{:>38} flows{:>9.1} ns", floor.flows, floor.driver_ns);
         }
+        if !self.checks.is_empty() {
+            println!("\n{:<34}{:>10}{:>10}{:>9}", "check, more than profile off", "flows", "ns", "±");
+            for check in &self.checks {
+                println!("{:<34}{:>10}{:>10.1}{:>9.1}", check.name, check.flows, check.ns, check.ns_spread);
+            }
+        }
         let memory = &self.memory;
         println!(
             "\n{:.1} bytes per established flow ({} flows in {} bytes)",
@@ -183,7 +204,7 @@ mod tests {
 
     fn report(cases: Vec<Case>, bytes_per_flow: f64) -> Report {
         let memory = Memory { bytes_per_flow, established_capacity: 1, established_bytes: 1 };
-        Report { packets: Some(Packets { cases, floors: Vec::new(), memory }), forwarding: Vec::new(), rounds: 9 }
+        Report { packets: Some(Packets { cases, floors: Vec::new(), memory, checks: Vec::new() }), forwarding: Vec::new(), rounds: 9 }
     }
 
     #[test]

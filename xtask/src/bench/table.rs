@@ -10,8 +10,8 @@ use aya::{
 use firewall_common::{
     abi::map,
     config::{Config, FULL_SCALE, Interface},
-    flow::{Address, Endpoint, Flow, FlowKey, Inspection, LAYOUT_VERSION, State, flow_flags, peer_flags},
-    normalize::Profile,
+    flow::{Address, Endpoint, Flow, FlowKey, Inspection, LAYOUT_VERSION, State, features, flow_flags, peer_flags},
+    normalize::{Profile, randomize},
     rule::{Action, Bitmap, Dimension, Rule, Timeouts},
 };
 
@@ -116,6 +116,19 @@ fn flow(number: u32, inspection: Inspection) -> (FlowKey, Flow) {
         peer.flags = peer_flags::SYN | peer_flags::SYN_ACKED;
     }
     (key, flow)
+}
+
+/// Makes the one flow's numbers shifted from now on, or no longer; tells by how much, the initiator's and the responder's.
+pub fn set_randomized(ebpf: &mut Ebpf, on: bool) -> Result<[u32; 2]> {
+    let secret = array::<Config>(ebpf, map::CONFIG)?.get(&0, 0)?.secret;
+    let established = ebpf.map_mut(map::ESTABLISHED).context("no table of established flows")?;
+    let mut established: HashMap<_, FlowKey, Flow> = HashMap::try_from(established)?;
+    let key = established.keys().next().context("one flow")??;
+    let mut flow = established.get(&key, 0)?;
+    flow.features = if on { features::RANDOMIZED } else { 0 };
+    established.insert(key, flow, 0)?;
+    let (low, high) = randomize::offsets(&secret, &key);
+    Ok(if flow.flags & flow_flags::INITIATOR_LOW != 0 { [low, high] } else { [high, low] })
 }
 
 /// The monotonic clock, as the dataplane reads it.
