@@ -52,7 +52,7 @@ pub trait Packet {
         false
     }
 
-    /// Overwrites four bytes of the network header at `at`; false as above.
+    /// Overwrites four bytes at `at`, and no checksum; false as above.
     fn store_word(&self, _at: u32, _bytes: [u8; 4]) -> bool {
         false
     }

@@ -1,6 +1,9 @@
 //! Stage *relate*: an ICMP error belongs to the flow of the packet it quotes, and passes under that flow's rule or not at all. So path MTU
 //! discovery needs no rule, and a forged error needs to know a flow as well as a forged segment does (RFC 5927).
 //!
+//! Where the flow's sequence numbers are shifted, so are those quoted: they are put back before they are judged, and when the error leaves
+//! ([`quote_edit`]).
+//!
 //! An error changes nothing: it is counted on its flow's rule, and the flow's state, windows and timer are as before. Whatever it says, it
 //! is for the endpoint to judge. That is so for a next-hop MTU too low to be true as well: hosts never go below 68 (RFC 1191 §3) or 1280
 //! bytes (RFC 8201 §4) for it.
@@ -11,11 +14,13 @@
 use crate::{
     account::{Event, NO_RULE, Outcome},
     env::Env,
-    flow::{Flow, FlowKey, Inspection, Peer, Sender, flow_flags, peer_flags},
+    flow::{Flow, FlowKey, Inspection, Peer, Sender, features, flow_flags, peer_flags},
+    normalize::{changes, quote_edit},
     packet::Packet,
     parse::Kind,
     pipeline::Step,
     reason::Reason,
+    rule::ZONE_SELF,
     seq::Seq,
     track::tcp_window,
     verdict::Verdict,
@@ -49,7 +54,16 @@ fn find<P: Packet, E: Env>(packet: &P, env: &E, quoted: &mut Visit, outcome: &mu
             step = env.related(packet, quoted, outcome);
         }
     }
-    if matches!(step, Step::Done) { Step::Done } else { Step::Unknown }
+    if !matches!(step, Step::Done) {
+        return Step::Unknown;
+    }
+    if quoted.edits.changes != 0
+        && outcome.verdict.passes()
+        && let Err(reason) = env.rewrite(packet, quoted)
+    {
+        *outcome = Outcome::dropped(reason);
+    }
+    Step::Done
 }
 
 /// What the quoted packet's flow says of the error.
@@ -59,6 +73,8 @@ struct Related {
     rule: u16,
     /// The record is another flow's by now, or its time is over.
     gone: bool,
+    /// The quoted numbers are not the sender's own.
+    shifted: bool,
 }
 
 /// The quoted packet's flow, in either table, judges the error. `visit` is the quoted packet's, with the error's arrival.
@@ -71,9 +87,11 @@ pub fn related<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, outco
             None => return Step::Unknown,
         },
     };
-    if env.glance(&found).generation != visit.settings.generation && !visit.revalidated {
+    let glance = env.glance(&found);
+    if glance.generation != visit.settings.generation && !visit.revalidated {
         return Step::Stale;
     }
+    quote_edit::prepare(env, visit, glance.features);
     let related = if established {
         env.with_established(&found, |flow| judge(flow, visit))
     } else {
@@ -82,6 +100,9 @@ pub fn related<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, outco
     if related.gone {
         return Step::Unknown;
     }
+    if related.shifted {
+        visit.edits.changes |= changes::QUOTE;
+    }
     *outcome = Outcome::new(related.verdict, related.rule, Event::None);
     Step::Done
 }
@@ -89,17 +110,30 @@ pub fn related<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, outco
 #[inline(always)]
 fn judge(flow: &Flow, visit: &Visit) -> Related {
     if flow.identity != FlowKey::identity(&visit.descriptor.key) || flow.expired(visit.now, visit.settings.timeout_scale) {
-        return Related { verdict: Verdict::NoLearn, rule: NO_RULE, gone: true };
+        return Related { verdict: Verdict::NoLearn, rule: NO_RULE, gone: true, shifted: false };
     }
     let sender = flow.sender(visit.descriptor.source_is_low);
+    let shifted = is_shifted(flow, sender, visit);
+    let seq = visit.descriptor.segment.seq.add(if shifted { visit.edits.seq } else { 0 });
     let verdict = if !from_far_side(flow, sender, visit) {
         Verdict::Drop(Reason::IcmpErrorOtherFlow)
-    } else if !sent_lately(flow, sender, visit) {
+    } else if !sent_lately(flow, sender, visit, seq) {
         Verdict::Drop(Reason::IcmpErrorOffWindow)
     } else {
         Verdict::NoLearn
     };
-    Related { verdict, rule: flow.rule, gone: false }
+    Related { verdict, rule: flow.rule, gone: false, shifted }
+}
+
+/// The quoted packet of a shifted flow has been shifted itself, unless the box complains of what came from its own side: that was to be
+/// shifted on its way out, which it had not gone yet.
+#[inline(always)]
+const fn is_shifted(flow: &Flow, sender: Sender, visit: &Visit) -> bool {
+    let came_from = match sender {
+        Sender::Initiator => flow.from_zone,
+        Sender::Responder => flow.to_zone,
+    };
+    flow.features & features::RANDOMIZED != 0 && !(visit.arrival.egress && came_from == ZONE_SELF)
 }
 
 /// Who complains of a packet has had it: whoever is where it went, or the box itself.
@@ -112,13 +146,13 @@ const fn from_far_side(flow: &Flow, sender: Sender, visit: &Visit) -> bool {
     visit.arrival.egress || visit.arrival.zone == went_to
 }
 
-/// True when the quoted packet can be one of the flow's. Only TCP's numbers tell, and under bypass nobody keeps them.
+/// True when the quoted packet can be one of the flow's. Only TCP's numbers tell, and under bypass nobody keeps them. `seq` is in the
+/// sender's own.
 #[inline(always)]
-fn sent_lately(flow: &Flow, sender: Sender, visit: &Visit) -> bool {
+fn sent_lately(flow: &Flow, sender: Sender, visit: &Visit, seq: Seq) -> bool {
     if !matches!(visit.descriptor.kind, Kind::Tcp) || flow.inspection == Inspection::Bypass as u8 {
         return true;
     }
-    let seq = visit.descriptor.segment.seq;
     let (from, to, pending) = match sender {
         Sender::Initiator => (&flow.initiator, &flow.responder, flow_flags::PENDING_SYN),
         Sender::Responder => (&flow.responder, &flow.initiator, flow_flags::PENDING_SYN_ACK),

@@ -13,7 +13,7 @@ use firewall_common::{
     testing::{
         builder::{Packet, Payload},
         endpoint::{Endpoint, Plan},
-        host::{CLIENT, Family, SERVER},
+        host::{CLIENT, Family, OTHER, SERVER},
         play::{FROM_CLIENT, FROM_SERVER},
         profiles,
         tables::Tables,
@@ -288,6 +288,31 @@ fn numbers_are_shifted_in_both_directions_and_for_good() {
         assert_eq!((read.segment.seq, read.segment.ack, read.options.sack), (Seq(5001).add(server), Seq(1001), Seq(1101)));
         assert_eq!(changed[14 + 20 + 20..14 + 20 + 32], [&[1, 1, 5, 10][..], &1051u32.to_be_bytes(), &1101u32.to_be_bytes()].concat());
     }
+}
+
+/// An error about `segment` of the server's, which comes from somebody else.
+fn too_big(segment: &Segment) -> Vec<u8> {
+    let quoted = packet(Family::V4, false, segment).build();
+    Packet::error(Family::V4, OTHER, SERVER, (3, 4), &quoted.bytes[quoted.ip_at..]).build().bytes
+}
+
+/// The server is behind an interface that is not the firewall's: its segments are shifted on their way out. What the box complains of
+/// before that is as the server sent it, what others complain of is not.
+#[test]
+fn an_error_about_what_had_yet_to_be_shifted_goes_on_as_it_came() {
+    let world = under(Profile { checks: checks::RANDOMIZE, ..Profile::OFF });
+    let syn = packet(Family::V4, true, &segment(flags::SYN, 1000, 0, 0)).build().bytes;
+    let (client, server) = offsets(&world, &syn);
+    pass(&world, &syn, FROM_CLIENT);
+    let answer = segment(flags::SYN | flags::ACK, 5000, 1001u32.wrapping_add(client), 0);
+    pass(&world, &packet(Family::V4, false, &answer).build().bytes, FROM_SERVER);
+
+    let shifted = Segment { seq: answer.seq.add(server), ack: Seq(1001), ..answer };
+    let (own, theirs) = (too_big(&answer), too_big(&shifted));
+    assert_eq!(world.judge_and_change(&own, FROM_SERVER), (Verdict::NoLearn, own.clone()));
+    assert_eq!(world.judge(&theirs, FROM_SERVER), Verdict::Drop(Reason::IcmpErrorOffWindow));
+    assert_eq!(world.judge_and_change(&theirs, FROM_CLIENT), (Verdict::NoLearn, own.clone()));
+    assert_eq!(world.judge(&own, FROM_CLIENT), Verdict::Drop(Reason::IcmpErrorOffWindow));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::{
     env::Env,
-    normalize::{Edits, HEADER_ROOM, Place, Profile, Room, changes, check, checksum},
+    normalize::{Edits, HEADER_ROOM, Place, Profile, Room, changes, check, checksum, quote_edit},
     packet::Packet,
     reason::Reason,
     verifier::{self, Step},
@@ -30,7 +30,8 @@ const V6_HOP_LIMIT_WORD: u32 = 4;
 pub fn rewrite<P: Packet, E: Env>(packet: &P, env: &E, visit: &Visit) -> Result<(), Reason> {
     let changed = visit.edits.changes;
     let done = (changed & changes::HEADER == 0 || rewrite_header(packet, env, visit))
-        && (changed & changes::HOP_LIMIT == 0 || rewrite_hop_limit(packet, visit));
+        && (changed & changes::HOP_LIMIT == 0 || rewrite_hop_limit(packet, visit))
+        && (changed & changes::QUOTE == 0 || quote_edit::restore(packet, visit));
     if done { Ok(()) } else { Err(Reason::RewriteFailed) }
 }
 

@@ -10,7 +10,7 @@
 //! | before tracking | [`check`] | refuses what needs no more than a look at the record, and notes what is to be changed |
 //! | while tracking | [`record`] | refuses what the record's numbers tell, under its lock |
 //! | after tracking | [`history`], [`retransmission`] | remembers what passed, for profiles that need more memory than the record has |
-//! | at the end | [`edit`] | changes the packet that passes, and mends its checksums |
+//! | at the end | [`edit`], [`quote_edit`] | changes the packet that passes, or the one an ICMP error quotes, and mends its checksums |
 //!
 //! A segment that is refused leaves no trace. The one exception is meant: taking back window closes the connection.
 
@@ -19,6 +19,7 @@ pub mod checksum;
 pub mod edit;
 pub mod history;
 pub mod profile;
+pub mod quote_edit;
 pub mod randomize;
 pub mod record;
 pub mod retransmission;
@@ -74,6 +75,8 @@ pub mod changes {
     pub const OPTIONS: u8 = 1 << 3;
     pub const MSS: u8 = 1 << 4;
     pub const HOP_LIMIT: u8 = 1 << 5;
+    /// The packet is quoted by an ICMP error, and its numbers are put back: see [`super::quote_edit`].
+    pub const QUOTE: u8 = 1 << 6;
 
     /// Whatever changes the TCP header.
     pub const HEADER: u8 = NUMBERS | RESERVED | URGENT | OPTIONS | MSS;

@@ -4,7 +4,8 @@ use crate::{
     counter::Counters,
     env::Arrival,
     event,
-    flow::{Flow, FlowKey, Inspection, Peer, State, flow_flags},
+    flow::{Endpoint, Flow, FlowKey, Inspection, Peer, State, flow_flags},
+    normalize::randomize,
     parse::{self, Descriptor},
     rule::{Action, Rule},
     seq::Seq,
@@ -15,11 +16,15 @@ use crate::{
         profiles,
         script::{self, About, Edit, Expect, Kind, Line, Number, Outcome, Place, Record, Send, Side, Step},
         tables::Tables,
-        world::{Faults, World},
+        world::{Faults, SECRET, World},
     },
     time::Nanos,
     verdict::Verdict,
-    wire::{ethernet::ether_type, protocol, quote, tcp::Segment},
+    wire::{
+        ethernet::ether_type,
+        protocol, quote,
+        tcp::{Segment, flags},
+    },
 };
 
 /// A firewall under test.
@@ -330,9 +335,10 @@ fn packet(send: &Send, family: Family, conversation: &Conversation, from: Host, 
     let (sport, dport) = (conversation.ports[own], conversation.ports[1 - own]);
     match send.kind {
         Kind::Tcp(flags) => {
+            let shift = shift(send, FlowKey::new(protocol::TCP, end(from, sport, family), end(to, dport, family)));
             let segment = Segment {
-                seq: absolute(send.seq, conversation.first[own]),
-                ack: absolute(send.ack, conversation.first[1 - own]),
+                seq: absolute(send.seq, conversation.first[own]).add(shift.0),
+                ack: absolute(send.ack, conversation.first[1 - own]).add(shift.1),
                 length: send.length,
                 window: u16::MAX,
                 flags,
@@ -351,6 +357,21 @@ fn packet(send: &Send, family: Family, conversation: &Conversation, from: Host, 
             let (inner, _) = tampered(quoted, family, conversation);
             Packet::error(family, from, to, error_type(family, about), &quote_of(&inner, send))
         }
+    }
+}
+
+fn end(host: Host, port: u16, family: Family) -> Endpoint {
+    Endpoint { address: host.address(family), port }
+}
+
+/// What randomization adds to a segment's sequence and acknowledgement number where the line sees it.
+fn shift(send: &Send, (key, source_is_low): (FlowKey, bool)) -> (u32, u32) {
+    let (low, high) = randomize::offsets(&SECRET, &key);
+    let (own, peer) = if source_is_low { (low, high) } else { (high, low) };
+    match send.kind {
+        Kind::Tcp(_) if send.edits.contains(&Edit::Behind) => (own, 0),
+        Kind::Tcp(set) if send.edits.contains(&Edit::Before) && set & flags::ACK != 0 => (0, peer),
+        _ => (0, 0),
     }
 }
 

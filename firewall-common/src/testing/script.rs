@@ -157,6 +157,10 @@ pub enum Edit {
     Mtu(u16),
     /// `zone=N`: comes in by an interface of that zone.
     Zone(u8),
+    /// `before`: where numbers are randomized, as its sender's side of the firewall sees it: what it acknowledges is shifted.
+    Before,
+    /// `behind`: as its receiver's side sees it: its own sequence number is shifted.
+    Behind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -502,6 +506,8 @@ fn edit(word: &str) -> Result<Edit, String> {
         "quote" => Edit::Quote(number(value)?),
         "mtu" => Edit::Mtu(number(value)?),
         "zone" => Edit::Zone(number(value)?),
+        "before" => Edit::Before,
+        "behind" => Edit::Behind,
         _ => return Err(format!("no edit: {word}")),
     })
 }

@@ -48,10 +48,16 @@ impl Tcp {
 
     /// The frame between two MAC addresses, with these VLAN tags (none, one or two).
     pub fn frame(&self, from: [u8; 6], to: [u8; 6], tags: &[u16]) -> Result<Vec<u8>> {
+        self.frame_with(from, to, tags, &[])
+    }
+
+    /// The same with TCP options, a multiple of four bytes.
+    pub fn frame_with(&self, from: [u8; 6], to: [u8; 6], tags: &[u16], options: &[u8]) -> Result<Vec<u8>> {
         let mut header = TcpHeader::new(self.source.port(), self.destination.port(), self.seq, 64_240);
         header.acknowledgment_number = self.ack;
         (header.syn, header.fin, header.rst) = (self.flag('S'), self.flag('F'), self.flag('R'));
         (header.psh, header.ack) = (self.flag('P'), self.flag('.'));
+        header.set_options_raw(options).context("too many options")?;
         let ip = ip(self.source.ip(), self.destination.ip(), IpNumber::TCP)?;
         let ethernet = PacketBuilder::ethernet2(from, to);
         let id = |tag: u16| VlanId::try_new(tag).context("a VLAN number has 12 bits");
@@ -267,13 +273,18 @@ impl Port {
         Ok(length.map(|length| buffer.get(..length).unwrap_or_default().to_vec()))
     }
 
-    /// Every TCP segment seen until now and until the wire is silent.
-    pub fn quiet(&self) -> Result<Vec<Tcp>> {
+    /// Every frame seen until now and until the wire is silent.
+    pub fn frames(&self) -> Result<Vec<Vec<u8>>> {
         let mut seen = Vec::new();
         while let Some(frame) = self.next(SILENCE)? {
-            seen.extend(tcp(&frame));
+            seen.push(frame);
         }
         Ok(seen)
+    }
+
+    /// The TCP segments among them.
+    pub fn quiet(&self) -> Result<Vec<Tcp>> {
+        Ok(self.frames()?.iter().filter_map(|frame| tcp(frame)).collect())
     }
 }
 

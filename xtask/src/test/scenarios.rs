@@ -13,6 +13,7 @@ mod flood;
 mod fragments;
 mod host;
 mod neighbours;
+mod normalize;
 mod path_mtu;
 mod policy;
 mod tags;
@@ -122,6 +123,19 @@ pub const ALL: &[Scenario] = &[
     Scenario::gateway("neighbours", "duplicate IPv6 addresses are detected through Weir", neighbours::duplicates),
     Scenario::gateway("path-mtu", "a narrow path is discovered under a policy without ICMP", path_mtu::discovered).under(path_mtu::POLICY),
     Scenario::gateway("forged-errors", "a forged ICMP error does not reach its victim", path_mtu::forged).under(path_mtu::POLICY),
+    Scenario::gateway("path-mtu-randomized", "the same where sequence numbers are randomized", path_mtu::discovered)
+        .under(path_mtu::RANDOMIZED),
+    Scenario::gateway(
+        "forged-errors-randomized",
+        "a forged ICMP error must know a randomized number",
+        path_mtu::forged_under_randomization,
+    )
+    .under(path_mtu::RANDOMIZED),
+    Scenario::gateway("normalizer", "profile asa: other numbers, cleared options and urgent data, right checksums", normalize::gateway)
+        .under(normalize::GATEWAY),
+    Scenario::host("normalizer-host", "the same for a host's own connections, in both directions", normalize::host).under(normalize::HOST),
+    Scenario::gateway("mss-clamp", "a SYN's MSS is clamped, and segments are no larger", normalize::clamped).under(normalize::GATEWAY),
+    Scenario::gateway("bad-checksum", "a SYN, FIN or RST with a wrong checksum does not pass", normalize::checksums),
     Scenario::gateway("events", "flows and drops are told as they happen, with their arithmetic", events::told).under(events::POLICY),
     Scenario::gateway("events-limited", "of a flood of drops every event is sent, limited or lost", events::limited).with(events::RATE),
     Scenario::gateway("expiry", "a flow ends with its idle time", expiry::idle),

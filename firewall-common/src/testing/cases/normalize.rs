@@ -319,4 +319,87 @@ pub(super) const ROWS: &[Row] = &[
     ",
         )],
     ),
+    row(
+        "own/normalize-icmp-error",
+        &[
+            case(
+                "own/normalize-icmp-error/put-back",
+                "
+        policy profile randomize
+        C:S 0                                  -> pass syn-sent => C:S 0 behind
+        # The box itself complains of what was changed before it saw it.
+        S:error=unreachable [C:S 0 behind]     -> untouched syn-sent => S:error=unreachable [C:S 0]
+        S:error=unreachable [C:S 0]            -> drop:icmp-error-off-window syn-sent
+        S:SA 0/1 before                        -> pass syn-received => S:SA 0/1 behind
+        C:A 1/1 before                         -> pass established => C:A 1/1 behind
+        S:A 1/1 +1000 ts=5 before              -> pass established => S:A 1/1 +1000 ts=5 behind
+        C:error=too-big [S:A 1/1 +1000 ts=5 behind] mtu=1400 -> untouched established => C:error=too-big [S:A 1/1 +1000 ts=5 before] mtu=1400
+        O:error=time-exceeded [S:A 501/1 +500 behind] vlan=2 -> untouched established => O:error=time-exceeded [S:A 501/1 +500 before] vlan=2
+        S:error=unreachable [C:A 1/1 behind]   -> untouched established => S:error=unreachable [C:A 1/1 before]
+        # Too short for more than the sequence number; one byte over a whole header's fixed part; no acknowledgement to put back.
+        C:error=too-big [S:A 1/1 +1000 behind] quote=8  -> untouched established => C:error=too-big [S:A 1/1 +1000] quote=8
+        C:error=too-big [S:A 1/1 +1000 behind] quote=16 -> untouched established => C:error=too-big [S:A 1/1 +1000] quote=16
+        C:error=too-big [S:A 1/1 +1000 behind] quote=20 -> untouched established => C:error=too-big [S:A 1/1 +1000 before] quote=20
+        C:error=too-big [S:A 1/1 +1000 behind] quote=21 -> untouched established => C:error=too-big [S:A 1/1 +1000 before] quote=21
+        C:error=too-big [S:R 1 behind]         -> untouched established => C:error=too-big [S:R 1]
+        # A flow stays shifted whatever a later policy says.
+        policy profile off
+        C:error=too-big [S:A 1/1 +1000 behind] -> untouched established => C:error=too-big [S:A 1/1 +1000 before]
+        policy profile randomize bypass
+        C:error=too-big [S:A 9999/1 behind]    -> untouched => C:error=too-big [S:A 9999/1 before]
+    ",
+            ),
+            case(
+                "own/normalize-icmp-error/forged",
+                "
+        policy profile randomize
+        C:S 0                                    -> pass => C:S 0 behind
+        S:SA 0/1 before                          -> pass => S:SA 0/1 behind
+        C:A 1/1 before                           -> pass => C:A 1/1 behind
+        S:A 1/1 +1000 before                     -> pass => S:A 1/1 +1000 behind
+        # The server's own numbers, which nobody behind has seen.
+        C:error=too-big [S:A 1/1 +1000]          -> drop:icmp-error-off-window established
+        C:error=too-big [S:A 1002/1 +10 behind]  -> drop:icmp-error-off-window established
+        C:error=too-big [S:A -65535/1 +10 behind] -> drop:icmp-error-off-window established
+        C:error=too-big [S:A 2000000000/1 behind] -> drop:icmp-error-off-window established
+        # On the server's own side, where the packet has not come by.
+        C:error=too-big [S:A 1/1 +1000 behind] zone=2 -> drop:inspect-icmp-error-different-embedded-conn established
+        C:error=too-big [S:A 1/1 +1000 behind] quote=7 -> drop:icmp-error-bad-quote
+        C:error=too-big [S:A 1001/1 behind]      -> untouched established => C:error=too-big [S:A 1001/1 before]
+    ",
+            ),
+            case_v4(
+                "own/normalize-icmp-error/v4-options",
+                "
+        policy profile randomize
+        C:S 0 -> pass => C:S 0 behind
+        S:error=unreachable [C:S 0 ipopt=9404000001010101 behind] -> untouched => S:error=unreachable [C:S 0 ipopt=9404000001010101]
+        S:error=unreachable [C:S 0 behind] ipopt=9404000001010101 -> untouched => S:error=unreachable [C:S 0] ipopt=9404000001010101
+    ",
+            ),
+            case_v6(
+                "own/normalize-icmp-error/v6-extensions",
+                "
+        policy profile randomize
+        C:S 0 -> pass => C:S 0 behind
+        S:error=too-big [C:S 0 ext=0,60 behind] ext=60 -> untouched => S:error=too-big [C:S 0 ext=0,60] ext=60
+    ",
+            ),
+            // Of other flows nothing is put back.
+            case(
+                "own/normalize-icmp-error/others",
+                "
+        policy profile asa
+        HS
+        S:A 1/1 +1000                                -> pass established
+        C:error=too-big [S:A 1/1 +1000] mtu=1400     -> untouched established
+        policy profile randomize
+        C:udp +10                                    -> pass single
+        S:error=unreachable [C:udp +10]              -> untouched single
+        # It began before it could be shifted, and never is.
+        C:error=too-big [S:A 1/1 +1000] mtu=1400     -> untouched established
+    ",
+            ),
+        ],
+    ),
 ];

@@ -33,6 +33,18 @@ action = "allow"
 inspection = "strict"
 "#;
 
+/// The same, and numbers are randomized.
+pub const RANDOMIZED: &str = r#"
+[[rule]]
+name = "served"
+from = "outside"
+to = "inside"
+service = "tcp/7000"
+action = "allow"
+inspection = "strict"
+normalizer = "asa"
+"#;
+
 const BYTES: u64 = 4 * 1024 * 1024;
 /// Of every other link.
 const WIDE: u32 = 1500;
@@ -130,12 +142,21 @@ fn next(seen: &[Tcp], pair: &Pair) -> Result<Tcp> {
 }
 
 pub fn forged(lab: &mut Lab) -> Result<String> {
+    forged_errors(lab, false)
+}
+
+pub fn forged_under_randomization(lab: &mut Lab) -> Result<String> {
+    forged_errors(lab, true)
+}
+
+fn forged_errors(lab: &mut Lab, randomized: bool) -> Result<String> {
     for family in Family::BOTH {
         let outside = Port::open(&lab.network.client, WAN)?;
         let behind = Port::open(lab.network.server(), LAN)?;
         let pair = lab.pair(family, ALLOWED)?;
         pair.exchange()?;
-        let quoted = next(&outside.quiet()?, &pair)?;
+        // A router behind quotes what it has seen: where numbers are randomized they are others than the client's own.
+        let (own, quoted) = (next(&outside.quiet()?, &pair)?, next(&behind.quiet()?, &pair)?);
         let router = lab.network.server_address(family, 0).ip();
         let before = segment_size(&pair)?;
 
@@ -146,12 +167,21 @@ pub fn forged(lab: &mut Lab) -> Result<String> {
         wait_for("the guess to be dropped", || Ok(lab.drops()?.get("icmp-error-off-window") == Some(&1)))?;
         lab.only_drops("icmp-error-off-window", 1..=1)?;
 
+        // Neither do the client's own numbers help, where others are seen behind.
+        if own.seq != quoted.seq {
+            lab.forget()?;
+            behind.send(&too_big(SERVER_MAC, INSIDE_MAC, router, &own, NARROW)?)?;
+            wait_for("the client's own number to be dropped", || Ok(lab.drops()?.get("icmp-error-off-window") == Some(&1)))?;
+            lab.only_drops("icmp-error-off-window", 1..=1)?;
+        }
+        ensure!((own.seq != quoted.seq) == randomized, "seen before Weir is {}, behind it {}", own.seq, quoted.seq);
+
         ensure!(segment_size(&pair)? == before, "a forged error changed the connection");
         pair.exchange().context("after the guess")?;
 
         // The very same error with a number in flight is what a router behind would send, and it is heeded.
         lab.forget()?;
-        let quoted = next(&outside.quiet()?, &pair)?;
+        let quoted = next(&behind.quiet()?, &pair)?;
         behind.send(&too_big(SERVER_MAC, INSIDE_MAC, router, &quoted, NARROW)?)?;
         wait_for("the client to heed a true error", || Ok(sizes(NARROW).contains(&segment_size(&pair)?)))?;
         // The right number does not help on the client's own side: the packet has not come by there.
@@ -164,5 +194,6 @@ pub fn forged(lab: &mut Lab) -> Result<String> {
         pair.close()?;
         lab.no_drops()?;
     }
-    Ok("2 forged errors dropped, a true one heeded, IPv4 and IPv6".to_owned())
+    let forged = if randomized { 3 } else { 2 };
+    Ok(format!("{forged} forged errors dropped, a true one heeded, IPv4 and IPv6"))
 }
