@@ -140,7 +140,12 @@ pub const FAMILIES: [Corpus; 22] = [
     family("TCP middlebox reflection", &["spoof-reflect", "corpus/reflection", "own/reject"]),
     family("blind reset, SYN and data", &["rst-exact", "rst-out", "rst-in-inexact", "est-syn-from-server", "corpus/blind"]),
     family("off-path inference", &["rst-in-inexact", "own/old-acknowledgement", "corpus/ack-storm"]),
-    family("PAWS abuse", &["corpus/paws-abuse", "own/normalize-paws", "nf/synack-old"]),
+    Corpus {
+        name: "PAWS abuse",
+        rows: &["corpus/paws-abuse", "own/normalize-paws", "nf/synack-old"],
+        // That a timestamp counts for 24 days only, which no flow of the table lives.
+        beside: &[Test { file: "firewall-common/src/normalize/history.rs", name: "a_timestamp_wraps_and_grows_void" }],
+    },
     family("SACK panic, low MSS", &["corpus/sack-holes", "mss-tiny", "win-sack-bogus"]),
     family("urgent pointer", &["urg"]),
     family("ACK storm", &["corpus/ack-storm"]),
