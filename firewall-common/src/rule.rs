@@ -60,7 +60,7 @@ pub struct Timeouts {
     pub embryonic: u32,
     pub established: u32,
     pub half_closed: u32,
-    /// TCP with a FIN or an inexact reset under way.
+    /// TCP with a FIN under way.
     pub transitory: u32,
     pub time_wait: u32,
     pub closed: u32,

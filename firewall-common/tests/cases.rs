@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use firewall_common::{
     flow::Inspection,
     testing::{
-        cases::{REQUIRED, corpus::FAMILIES, rows},
+        cases::{REQUIRED, Test, corpus::FAMILIES, rows},
         play::play,
         world::World,
     },
@@ -52,15 +52,20 @@ fn what_connection_tracking_refuses_is_refused_and_no_more() {
     }
 }
 
+/// A test that a row names must exist.
+fn assert_is_there(test: &Test) {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../").to_owned() + test.file;
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    assert!(text.contains(&format!("fn {}(", test.name)), "there is no {} in {file}", test.name);
+}
+
 #[test]
 fn every_required_row_is_there_once() {
     let mut seen = BTreeMap::new();
     for row in rows() {
         *seen.entry(row.id).or_insert(0) += 1;
-        assert!(!row.cases.is_empty() || row.later.is_some(), "{} covers nothing and says nothing", row.id);
-        if let Some(reason) = row.later {
-            println!("later: {} — {reason}", row.id);
-        }
+        assert!(!row.cases.is_empty() || !row.beside.is_empty(), "{} covers nothing", row.id);
+        row.beside.iter().for_each(assert_is_there);
     }
     for id in REQUIRED {
         assert_eq!(seen.get(id), Some(&1), "row {id}");
@@ -83,9 +88,7 @@ fn every_family_of_attacks_has_rows() {
             assert!(with_cases.contains(id), "{}: there is no row {id} with cases", family.name);
             used.insert(*id);
         }
-        if let Some(elsewhere) = family.elsewhere {
-            println!("also: {} — {elsewhere}", family.name);
-        }
+        family.beside.iter().for_each(assert_is_there);
     }
     let names: BTreeSet<_> = FAMILIES.iter().map(|family| family.name).collect();
     assert_eq!(names.len(), FAMILIES.len(), "each family once");

@@ -45,11 +45,6 @@ fn every_case_under_every_level() {
             }
         }
     }
-    for row in rows() {
-        if let Some(reason) = row.later {
-            println!("later: {} — {reason}", row.id);
-        }
-    }
     assert!(failures.is_empty(), "{} plays failed:\n{}", failures.len(), failures.join("\n"));
     println!("{sent} packets");
 }

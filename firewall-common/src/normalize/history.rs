@@ -84,10 +84,12 @@ pub fn check<E: Env>(env: &E, visit: &mut Visit) -> Result<(), Reason> {
         return Ok(());
     }
     let (low, now) = (visit.descriptor.source_is_low, visit.now);
-    let (timed, timestamp) = (is_timed(visit), visit.descriptor.options.timestamp);
+    // An acknowledgement without data that a later one has overtaken is not refused: endpoints of today heed it, and it brings nothing in.
+    let judged = is_timed(visit) && visit.descriptor.segment.end() != visit.descriptor.segment.seq;
+    let timestamp = visit.descriptor.options.timestamp;
     let found = env.with_history(&visit.descriptor.key, |history| {
         let side = history.side(low);
-        (timed && side.is_past(timestamp, now), side.hop_limit)
+        (judged && side.is_past(timestamp, now), side.hop_limit)
     });
     let Some((past, lowest)) = found else {
         return env.insert_history(&visit.descriptor.key, &History { begun: now.0, ..History::default() });

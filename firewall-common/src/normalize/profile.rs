@@ -99,7 +99,7 @@ impl OptionSet {
 pub struct Profile {
     /// [`checks`].
     pub checks: u32,
-    /// The largest MSS a SYN passes with: a larger one, or none, becomes this (bytes). 0: any.
+    /// The largest MSS a SYN passes with: a larger one becomes this, and none is added (bytes). 0: any.
     pub mss_most: u16,
     /// A SYN that announces a smaller MSS than this is dropped (bytes). 0: any.
     pub mss_least: u16,

@@ -1,7 +1,7 @@
 //! The table of cases: one row for each behaviour a stateful firewall is measured by, with scripts that host and kernel both play.
 //!
 //! Rows named in [`REQUIRED`] are the reliability notes' list; `nf/…` are the behaviours Linux's connection tracking is tested for,
-//! written anew; `corpus/…` are packets of known attacks that no other row has; `own/…` are ours. What a row leaves for a later stage is said in the row.
+//! written anew; `corpus/…` are packets of known attacks that no other row has; `own/…` are ours. What single packets cannot show names its tests.
 
 mod bypass;
 mod close;
@@ -36,8 +36,16 @@ pub struct Case {
 pub struct Row {
     pub id: &'static str,
     pub cases: &'static [Case],
-    /// What is not covered yet, and why.
-    pub later: Option<&'static str>,
+    /// What shows it where single packets cannot.
+    pub beside: &'static [Test],
+}
+
+/// A test or a scenario, by the function it is.
+#[derive(Clone, Copy, Debug)]
+pub struct Test {
+    /// Below the repository's root.
+    pub file: &'static str,
+    pub name: &'static str,
 }
 
 const BOTH: &[Family] = &[Family::V4, Family::V6];
@@ -57,11 +65,7 @@ const fn case_v6(id: &'static str, script: &'static str) -> Case {
 }
 
 const fn row(id: &'static str, cases: &'static [Case]) -> Row {
-    Row { id, cases, later: None }
-}
-
-const fn partly(id: &'static str, cases: &'static [Case], later: &'static str) -> Row {
-    Row { id, cases, later: Some(later) }
+    Row { id, cases, beside: &[] }
 }
 
 /// Every row.
@@ -83,7 +87,8 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         icmp::ROWS,
         neighbour::ROWS,
         ipsec::ROWS,
-        corpus::ROWS,
+        corpus::tracked::ROWS,
+        corpus::normalized::ROWS,
     ]
     .into_iter()
     .flatten()

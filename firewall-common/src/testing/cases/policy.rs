@@ -1,6 +1,8 @@
 //! What the policy decides, and what becomes of live flows when it changes.
 
-use super::{Row, case, partly, row};
+use super::{Row, Test, case, row};
+
+const LIFETIME: &str = "firewall-user/tests/cli/lifetime.rs";
 
 pub(super) const ROWS: &[Row] = &[
     row(
@@ -16,11 +18,17 @@ pub(super) const ROWS: &[Row] = &[
     ",
         )],
     ),
-    partly(
-        "upgrade",
-        &[],
-        "replacing the program, a dead controller and a grown map are tried with the whole of weir, not with single packets",
-    ),
+    // The program is replaced, the controller dies, the tables' layout changes: it takes the whole of weir.
+    Row {
+        id: "upgrade",
+        cases: &[],
+        beside: &[
+            Test { file: LIFETIME, name: "a_crash_loses_no_flow_and_the_next_daemon_takes_over" },
+            Test { file: LIFETIME, name: "an_orderly_end_keeps_or_detaches_as_told" },
+            Test { file: LIFETIME, name: "maps_of_another_shape_are_given_up_only_when_told" },
+            Test { file: "xtask/src/test/scenarios/crash.rs", name: "killed" },
+        ],
+    },
     row(
         "own/reject",
         &[case(
