@@ -3,7 +3,7 @@
 pub mod frame;
 pub(crate) mod lab;
 mod level;
-mod listener;
+pub(crate) mod listener;
 mod load;
 pub mod network;
 mod receiver;

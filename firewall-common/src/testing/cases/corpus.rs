@@ -266,7 +266,7 @@ pub(super) const ROWS: &[Row] = &[
             "
         HS
         C:FA 1/500     -> drop:tcp-invalid-ack established | pass
-        C:FA 1/-100000 -> nostate established | pass
+        C:FA 1/-200000 -> nostate established | pass
         C:F 1          -> drop:tcp-bad-flags established | drop:tcp-bad-flags
         C:A 1/1 +10    -> pass established | pass
     ",
