@@ -93,7 +93,8 @@ pub trait Env {
     /// The flow with this key in the embryonic table.
     fn embryonic(&self, key: &FlowKey) -> Option<Self::Found>;
     fn glance(&self, found: &Self::Found) -> Glance;
-    /// Changes an established flow, alone: under its lock. `change` must call nothing of this trait.
+    /// Changes an established flow, alone: under its lock. `change` must call nothing of this trait but
+    /// [`Self::with_embryonic`].
     fn with_established<R>(&self, found: &Self::Found, change: impl FnOnce(&mut Flow) -> R) -> R;
     /// Changes an embryonic flow. There is no lock: see [`crate::flow`].
     fn with_embryonic<R>(&self, found: &Self::Found, change: impl FnOnce(&mut Flow) -> R) -> R;
@@ -102,10 +103,12 @@ pub trait Env {
     /// # Errors
     /// [`InsertError`].
     fn insert_embryonic(&self, key: &FlowKey, fill: impl FnOnce(&mut Flow)) -> Result<(), InsertError>;
-    /// Moves an embryonic flow to the established table; it is never in neither.
+    /// Copies an embryonic flow to the established table. It stays in the other one too, until [`Self::retire`]: it is never in neither.
     /// # Errors
-    /// [`InsertError`]; the flow then stays where it was.
+    /// [`InsertError`].
     fn promote(&self, key: &FlowKey, found: &Self::Found) -> Result<(), InsertError>;
+    /// Removes a flow that was promoted from the embryonic table.
+    fn retire(&self, key: &FlowKey);
     /// Removes the flow from both tables.
     fn remove(&self, key: &FlowKey);
 

@@ -8,6 +8,10 @@
 //! (`bpf_spin_lock` in the kernel), so every step sees what the other direction's last step left. An embryonic record has no lock (the
 //! kernel allows none in an LRU map): its packets are a handshake and come one after the other; the race that remains is a repeated SYN
 //! or SYN-ACK beside its original. Both write the same numbers; a packet counter may miss one.
+//!
+//! While one CPU copies a flow to the established table, the other may teach the old record something. Whoever finds the copy there after
+//! it has taught teaches the copy as well; and whoever made the copy reads the old record once more, after the copy is to be found
+//! ([`crate::track::carry`]). Only a store that a CPU holds back for longer than the whole insert takes could be missed by both.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

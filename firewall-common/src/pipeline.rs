@@ -29,7 +29,7 @@ use crate::{
     rule::{Action, Rule, ZONE_SELF, rule_flags},
     sanity,
     time::Nanos,
-    track::{self, Context, Next, timeout},
+    track::{self, Context, Next, carry, timeout},
     verdict::Verdict,
     visit::Visit,
 };
@@ -364,7 +364,11 @@ fn establish_flow<E: Env>(env: &E, visit: &Visit, found: &E::Found, tracked: &Tr
         env.with_embryonic(found, |flow| flow.flags |= flow_flags::ONE_SIDED);
     }
     match env.promote(&visit.descriptor.key, found) {
-        Ok(()) => Outcome::new(tracked.verdict, tracked.rule, Event::Established),
+        Ok(()) => {
+            carry_over(env, visit, found);
+            env.retire(&visit.descriptor.key);
+            Outcome::new(tracked.verdict, tracked.rule, Event::Established)
+        }
         Err(InsertError::Exists) => Outcome::new(tracked.verdict, tracked.rule, Event::None),
         Err(InsertError::Refused) => {
             env.notice(Notice::EstablishedFull);
@@ -376,6 +380,18 @@ fn establish_flow<E: Env>(env: &E, visit: &Visit, found: &E::Found, tracked: &Tr
                 Outcome::new(tracked.verdict, tracked.rule, Event::None)
             }
         }
+    }
+}
+
+/// The other direction's packet may have taught the embryonic record something after it was copied, and before the copy was to be found.
+/// What comes later finds the copy: see [`unconfirmed`].
+#[inline(always)]
+fn carry_over<E: Env>(env: &E, visit: &Visit, found: &E::Found) {
+    if !matches!(visit.descriptor.kind, Kind::Tcp) {
+        return;
+    }
+    if let Some(established) = env.established(&visit.descriptor.key) {
+        env.with_established(&established, |flow| env.with_embryonic(found, |late| carry::over(flow, late)));
     }
 }
 

@@ -119,7 +119,7 @@ fn segments_past_the_edge() {
     assert_eq!((record.packets, record.source_interface, record.source_zone), ([2, 1], 1, 1));
 
     let edge = S + 1 + u32::from(WINDOW);
-    let record = dropped(&talk, Reason::TcpSeqPastWindow, |talk| talk.server(ACK, edge + 1, C.wrapping_add(1), 0));
+    let record = dropped(&talk, Reason::TcpSeqPastWindow, |talk| talk.server(ACK, edge + 1, C.wrapping_add(1), 1));
     assert_eq!(arithmetic(&record), (Compared::Seq, edge + 1, ((S + 1).wrapping_sub(WINDOW.into()), edge), 1));
     assert!(record.has(marks::FROM_RESPONDER));
 }

@@ -190,10 +190,13 @@ impl<C: Stages> Env for Kernel<'_, C> {
                 u64::from(BPF_NOEXIST),
             )
         };
-        insert(status)?;
-        // In this order a packet of the other direction always finds one of the two.
+        insert(status)
+    }
+
+    #[inline(always)]
+    fn retire(&self, key: &FlowKey) {
+        // Absence is as good: the kernel may have evicted it.
         let _ = maps::EMBRYONIC.remove(key);
-        Ok(())
     }
 
     #[inline(always)]

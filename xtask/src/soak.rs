@@ -2,6 +2,7 @@
 //! narrow, and Weir must not drop a single packet of theirs.
 
 mod cpu;
+mod drops;
 mod hop;
 mod kind;
 mod load;
@@ -12,7 +13,6 @@ mod talk;
 mod tap;
 
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     process::ExitCode,
     thread,
@@ -31,6 +31,7 @@ use crate::{
     weir::{Counters, Launch, Weir},
 };
 use cpu::Split;
+use drops::{Drops, Sums};
 use hop::Hops;
 use kind::Kind;
 use network::{Host, Network};
@@ -45,8 +46,6 @@ const SHORT: Duration = Duration::from_secs(20);
 const SHORT_SEED: u64 = 1;
 /// How often Weir is asked whether it dropped something.
 const LOOK: Duration = Duration::from_secs(1);
-/// Weir's reason for a reset outside of the window.
-const RESET_REASON: &str = "tcp-rstfin-ooo";
 /// What is still under way arrives within that time.
 const SETTLE: Duration = Duration::from_secs(1);
 
@@ -72,7 +71,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     setup::ensure(Need::Run)?;
     let weir = arguments.weir.clone().map_or_else(|| build::weir(true), Ok)?;
     let seed = arguments.seed.map_or_else(any_seed, Ok)?;
-    let report = soak(&weir, Duration::from_secs(arguments.seconds), seed, &[])?;
+    let report = soak(&weir, Duration::from_secs(arguments.seconds), seed)?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -96,9 +95,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// The scenario of `cargo xtask test`.
 pub fn scenario(weir: &Path) -> Result<String> {
-    // Broken-off connections are left to the long soak: for these the kernels send resets that lie outside of the window, and what of
-    // those is a loss is for a person to judge.
-    let report = soak(weir, SHORT, SHORT_SEED, &[Kind::Reset])?;
+    let report = soak(weir, SHORT, SHORT_SEED)?;
     eprint!("{}", report.table());
     if !report.holds {
         bail!("{}; {}\n{}", report.summary(), report.problems.join("; "), report.diagnosis);
@@ -111,7 +108,7 @@ fn any_seed() -> Result<u64> {
     Ok(now.as_nanos() as u64)
 }
 
-fn soak(binary: &Path, length: Duration, seed: u64, left_out: &[Kind]) -> Result<Report> {
+fn soak(binary: &Path, length: Duration, seed: u64) -> Result<Report> {
     let cpus = cpu::two()?;
     let scratch = Scratch::create("soak")?;
     let policies = scratch.directory_with("policy", "soak.toml", &kind::policy())?;
@@ -122,7 +119,6 @@ fn soak(binary: &Path, length: Duration, seed: u64, left_out: &[Kind]) -> Result
         network.receive_on(host, if host == Host::Server { cpus[1] } else { cpus[0] })?;
     }
     step.done("");
-    let left_out = [left_out, if fast_open { &[] } else { &[Kind::FastOpen] }].concat();
     let instance = format!("soak-{}", std::process::id());
     let weir = Weir::start(Launch {
         binary: binary.to_owned(),
@@ -132,12 +128,13 @@ fn soak(binary: &Path, length: Duration, seed: u64, left_out: &[Kind]) -> Result
         interfaces: Placement::Gateway.interfaces(),
         policies,
         log: scratch.path().join("weir.log"),
-        more: Vec::new(),
+        more: drops::RATE.iter().map(|word| (*word).to_owned()).collect(),
     })?;
     if let Some(other) = weir.counters()?.interfaces.iter().find(|interface| interface.mode != "native") {
         bail!("{} is attached in {} mode, not in native", other.name, other.mode);
     }
-    let report = observe(&weir, &network, &Plan { instance: &instance, cpus, length, seed, fast_open, left_out: &left_out })?;
+    let drops = Drops::listen(&weir, scratch.path().join("drops.json"))?;
+    let report = observe(&weir, &network, drops, &Plan { instance: &instance, cpus, length, seed, fast_open })?;
     weir.stop()?;
     Ok(report)
 }
@@ -150,22 +147,21 @@ struct Plan<'a> {
     length: Duration,
     seed: u64,
     fast_open: bool,
-    left_out: &'a [Kind],
 }
 
-fn observe(weir: &Weir, network: &Network, plan: &Plan<'_>) -> Result<Report> {
-    let Plan { cpus, length, seed, fast_open, left_out, .. } = *plan;
+fn observe(weir: &Weir, network: &Network, mut drops: Drops, plan: &Plan<'_>) -> Result<Report> {
+    let Plan { cpus, length, seed, fast_open, .. } = *plan;
+    let left_out: &[Kind] = if fast_open { &[] } else { &[Kind::FastOpen] };
     let step = Step::start(format!("soak for {} s, seed {seed}", length.as_secs()));
     let (hops, tap) = (Hops::start(network, cpus, seed)?, Tap::start(network)?);
     let (start, mut looked) = (Instant::now(), Instant::now());
-    // What the tables say at the first drop is worth more than what they say at the end.
+    // What the tables say at the first loss is worth more than what they say at the end.
     let mut diagnosis = String::new();
     let watch = || {
         if looked.elapsed() >= LOOK {
             looked = Instant::now();
-            let drops = weir.counters()?.drops;
             step.say(&format!("{:.0} s", start.elapsed().as_secs_f64()));
-            if total(&drops) > 0 && diagnosis.is_empty() {
+            if drops.look(&tap)? && diagnosis.is_empty() {
                 diagnosis = diagnose(weir, start.elapsed());
             }
         }
@@ -173,18 +169,15 @@ fn observe(weir: &Weir, network: &Network, plan: &Plan<'_>) -> Result<Report> {
     };
     let ledger = load::run(network, cpus, length, seed, left_out, watch)?;
     thread::sleep(SETTLE);
-    let (hops, lost) = (hops.stop()?, tap.stop()?);
+    let hops = hops.stop()?;
     let counters = weir.all_counters()?;
-    let Counters { mut drops, .. } = serde_json::from_value(counters.clone()).context("counters of another form")?;
-    let spent_resets = excuse(&mut drops, lost.spent_resets);
-    let dropped = total(&drops);
-    let missing = lost.fitting(drops.keys());
+    let Counters { drops: counted, .. } = serde_json::from_value(counters.clone()).context("counters of another form")?;
+    let judged = drops.finish(weir, counted.values().sum(), &tap)?;
+    tap.stop()?;
     let mut problems = ledger.failures();
-    if dropped > 0 {
-        problems.push(format!("Weir dropped {dropped} packets that are legal: {drops:?}"));
-        problems.extend(missing.iter().map(|segment| format!("went into Weir and did not come out: {segment}")));
-    }
-    let rows = report::rows(&counters, &ledger, &missing)?;
+    problems.extend(drops::losses(&judged));
+    let sums = Sums::of(&judged);
+    let rows = report::rows(&counters, &ledger, &judged)?;
     let split = Split::read(&network.gateway, plan.instance, cpus)?;
     problems.extend(split.check().err().map(|error| format!("{error:#}")));
     problems.extend(rows.iter().filter(|row| idle(row, left_out)).map(|row| format!("no connection of {} over {}", row.kind, row.family)));
@@ -194,25 +187,10 @@ fn observe(weir: &Weir, network: &Network, plan: &Plan<'_>) -> Result<Report> {
         diagnosis = diagnose(weir, start.elapsed());
     }
     let packets = ["passed", "passed_without_learning", "link_passed"].iter().filter_map(|name| counters[name].as_u64()).sum::<u64>()
-        + dropped
-        + spent_resets;
+        + sums.dropped
+        + sums.refused_resets;
     let (holds, seconds) = (problems.is_empty(), start.elapsed().as_secs_f64());
-    let report = Report {
-        seconds,
-        seed,
-        holds,
-        rows,
-        packets,
-        drops,
-        dropped,
-        spent_resets,
-        cpus: split,
-        hops,
-        met,
-        fast_open,
-        problems,
-        diagnosis,
-    };
+    let report = Report { seconds, seed, holds, rows, packets, sums, cpus: split, hops, met, fast_open, problems, diagnosis };
     if holds {
         step.done(&report.summary());
     } else {
@@ -221,42 +199,13 @@ fn observe(weir: &Weir, network: &Network, plan: &Plan<'_>) -> Result<Report> {
     Ok(report)
 }
 
-/// Takes the drops away that are no loss: resets that their receiver would have had to discard, as many as the tap has seen. Returns how
-/// many these were. Reasons without a drop go too.
-fn excuse(drops: &mut BTreeMap<String, u64>, spent: u64) -> u64 {
-    let excused = drops.get(RESET_REASON).map_or(0, |count| spent.min(*count));
-    drops.entry(RESET_REASON.to_owned()).and_modify(|count| *count -= excused);
-    drops.retain(|_, count| *count > 0);
-    excused
-}
-
 /// A row that should have connections, and has none.
 fn idle(row: &report::Row, left_out: &[Kind]) -> bool {
     row.packets == 0 && left_out.iter().all(|kind| kind.name() != row.kind)
-}
-
-fn total(drops: &BTreeMap<String, u64>) -> u64 {
-    drops.values().sum()
 }
 
 fn diagnose(weir: &Weir, after: Duration) -> String {
     let shown = |verb: &str| weir.show(verb).unwrap_or_else(|error| format!("{error:#}"));
     let (counters, flows, log) = (shown("counters"), shown("flows"), weir.log());
     format!("{:.1} s after the start\nweir counters:\n{counters}\nweir flows:\n{flows}\nweir's log:\n{log}", after.as_secs_f64())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_resets_are_excused_and_no_more_than_were_seen() {
-        let drops = |list: &[(&str, u64)]| list.iter().map(|(reason, count)| ((*reason).to_owned(), *count)).collect::<BTreeMap<_, _>>();
-        let mut some = drops(&[(RESET_REASON, 5), ("tcp-not-syn", 1), ("acl-drop", 0)]);
-        assert_eq!(excuse(&mut some, 3), 3);
-        assert_eq!(some, drops(&[(RESET_REASON, 2), ("tcp-not-syn", 1)]));
-        assert_eq!(excuse(&mut some, 9), 2);
-        assert_eq!(some, drops(&[("tcp-not-syn", 1)]));
-        assert_eq!(excuse(&mut some, 9), 0);
-    }
 }

@@ -4,7 +4,7 @@ mod capture;
 pub mod frame;
 pub(crate) mod lab;
 mod level;
-mod listener;
+pub(crate) mod listener;
 mod load;
 pub mod network;
 mod receiver;

@@ -96,11 +96,15 @@ pub const SECRET: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 /// Way of a packet: zone it leaves by, or why there is none.
 type Routes = Box<dyn Fn(&Descriptor) -> Result<u8, Reason>>;
 
+/// What another CPU does in the middle of something.
+type Meanwhile = Box<dyn FnOnce(&World)>;
+
 /// The world of one firewall.
 pub struct World {
     clock: Cell<Nanos>,
     pub config: Cell<Config>,
     pub faults: Cell<Faults>,
+    while_promoting: Cell<Option<Meanwhile>>,
     routes: Routes,
     slots: [Slot; 2],
     bitmaps: HashMap<u32, Bitmap>,
@@ -143,6 +147,7 @@ impl World {
                 ..Config::default()
             }),
             faults: Cell::default(),
+            while_promoting: Cell::default(),
             routes: Box::new(|_| Ok(ZONE_SELF)),
             slots: Default::default(),
             bitmaps: HashMap::new(),
@@ -214,6 +219,11 @@ impl World {
 
     pub fn set_clock(&self, now: Nanos) {
         self.clock.set(now);
+    }
+
+    /// What another CPU does when the next flow is established: after its record has been copied, before the copy is to be found.
+    pub fn while_promoting(&self, meanwhile: impl FnOnce(&Self) + 'static) {
+        self.while_promoting.set(Some(Box::new(meanwhile)));
     }
 
     /// Judges one frame.
@@ -382,6 +392,10 @@ impl Env for World {
     }
 
     fn promote(&self, key: &FlowKey, found: &Record) -> Result<(), InsertError> {
+        let copy = found.get();
+        if let Some(meanwhile) = self.while_promoting.take() {
+            meanwhile(self);
+        }
         let mut table = self.established.borrow_mut();
         if table.entries.contains_key(key) {
             return Err(InsertError::Exists);
@@ -389,9 +403,11 @@ impl Env for World {
         if self.faults.get().established {
             return Err(InsertError::Refused);
         }
-        table.insert(*key, Rc::new(Cell::new(found.get())))?;
+        table.insert(*key, Rc::new(Cell::new(copy)))
+    }
+
+    fn retire(&self, key: &FlowKey) {
         self.embryonic.borrow_mut().entries.remove(key);
-        Ok(())
     }
 
     fn remove(&self, key: &FlowKey) {

@@ -2,6 +2,7 @@
 //! description, the time; no map, no helper, so that it can run inside the flow's lock.
 
 pub mod bypass;
+pub mod carry;
 pub mod handshake;
 pub mod ipsec;
 pub mod other;

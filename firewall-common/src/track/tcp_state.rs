@@ -67,7 +67,8 @@ pub fn data(flow: &mut Flow, sender: Sender, segment: &Segment, inspection: Insp
 
 /// The state two FINs and their acknowledgements make.
 #[inline(always)]
-const fn closing(one: &Peer, other: &Peer) -> State {
+#[must_use]
+pub const fn closing(one: &Peer, other: &Peer) -> State {
     match (one.has(peer_flags::FIN), other.has(peer_flags::FIN)) {
         (false, false) => State::Established,
         (true, true) => {

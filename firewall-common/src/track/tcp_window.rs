@@ -7,7 +7,7 @@
 //! | I   | `seq` is not past the edge *r* granted | drop (`strict`), count (`tolerant`) |
 //! | II  | `end` is not more than *r*'s largest window below *s*'s highest end | pass without learning |
 //! | III | `ack` is not past *r*'s highest end | drop |
-//! | IV  | `ack` is not more than *s*'s largest window (at least 66 000) below *r*'s highest end | pass without learning |
+//! | IV  | `ack` is not more than twice *s*'s largest window (at least 66 000) below *r*'s highest end | pass without learning |
 //!
 //! Right edges are enforced: what lies past them was never asked for. Left edges are not: old data and old acknowledgements must reach
 //! the endpoint, for it answers them, and the answer is what heals a connection whose packets were lost on our far side.
@@ -74,11 +74,14 @@ pub const fn most_sent(sender: &Peer, receiver: &Peer) -> Seq {
     if receiver.has(peer_flags::MIDSTREAM) { receiver.end().max(sender.edge()) } else { receiver.end() }
 }
 
-/// The lowest acknowledgement of `sender` that is learned from (rule IV).
+/// The lowest acknowledgement of `sender` that is learned from (rule IV). Not one that its receiver takes may lie below, or data that came
+/// with it would arrive, and what acknowledges it be refused here: the receiver is at most a window past what it has heard acknowledged, and
+/// takes what lies a window below that (RFC 5961 §5.2).
 #[inline(always)]
 #[must_use]
 pub const fn oldest_ack(sender: &Peer, receiver: &Peer) -> Seq {
-    receiver.end().sub(if sender.max_window > SLACK { sender.max_window } else { SLACK })
+    let twice = sender.max_window.saturating_mul(2);
+    receiver.end().sub(if twice > SLACK { twice } else { SLACK })
 }
 
 /// True when a segment begins past the edge its receiver granted. An acknowledgement may be one further: some senders put their FIN behind
@@ -220,7 +223,8 @@ pub fn relearn(flow: &mut Flow) {
 pub enum Reset {
     /// The endpoint will obey it.
     Exact,
-    /// In the window: the endpoint answers with a challenge (RFC 5961 §3.2), and an exact one follows if it was meant.
+    /// In the window: the endpoint answers with a challenge (RFC 5961 §3.2), and an exact one follows if it was meant. Or at the number of
+    /// its sender's acknowledged FIN: kernels that have closed send such ones, and some kernels obey them.
     Inexact,
     Refused,
 }
@@ -235,9 +239,11 @@ pub fn reset(sender: &Peer, receiver: &Peer, seq: Seq, inspection: Inspection) -
     }
     let in_window = seq.within(receiver.ack(), receiver.edge());
     let exact = seq == receiver.ack() || seq == sender.end();
+    let at_fin = sender.has(peer_flags::FIN_ACKED) && seq.add(1) == sender.end();
     match (exact, in_window, inspection) {
         (true, _, _) | (_, true, Inspection::Tolerant) => Reset::Exact,
         (false, true, _) => Reset::Inexact,
+        (false, false, _) if at_fin => Reset::Inexact,
         (false, false, _) => Reset::Refused,
     }
 }

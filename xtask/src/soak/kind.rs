@@ -62,11 +62,6 @@ impl Kind {
         FIRST_PORT + self as u16
     }
 
-    /// The kind of a connection to this port.
-    pub fn of_port(port: u16) -> Option<Self> {
-        port.checked_sub(FIRST_PORT).and_then(|place| Self::ALL.get(usize::from(place))).copied()
-    }
-
     pub fn path(self) -> Path {
         match self {
             Self::Lossy => Path::Lossy,
@@ -98,30 +93,23 @@ pub fn family_name(family: Family) -> &'static str {
     }
 }
 
-/// Rule that admits the messages about a path's MTU.
-pub fn mtu_rule(family: Family) -> String {
-    format!("mtu-{}", family_name(family))
-}
-
-/// One strict rule for each kind and family, so that each has counters of its own.
+/// One strict rule for each kind and family, so that each has counters of its own. Messages about a path's MTU need none: each belongs to the
+/// flow it quotes a segment of.
 pub fn policy() -> String {
     let mut text = String::new();
     for family in Family::BOTH {
-        let (all, message) = match family {
-            Family::V4 => ("0.0.0.0/0", "icmp/unreachable"),
-            Family::V6 => ("::/0", "icmpv6/packet-too-big"),
-        };
-        let mut rule = |name: String, from: String, to: String, service: String, more: &str| {
-            let _ = writeln!(
-                text,
-                "[[rule]]\nname = \"{name}\"\nfrom = \"{from}\"\nto = \"{to}\"\nservice = \"{service}\"\naction = \"allow\"\n{more}"
-            );
+        let all = match family {
+            Family::V4 => "0.0.0.0/0",
+            Family::V6 => "::/0",
         };
         for kind in Kind::ALL {
-            let (from, to) = (format!("{OUTSIDE} {all}"), format!("{INSIDE} {all}"));
-            rule(kind.rule(family), from, to, format!("tcp/{}", kind.port()), "inspection = \"strict\"\n");
+            let (name, port) = (kind.rule(family), kind.port());
+            let _ = writeln!(
+                text,
+                "[[rule]]\nname = \"{name}\"\nfrom = \"{OUTSIDE} {all}\"\nto = \"{INSIDE} {all}\"\nservice = \"tcp/{port}\"\n\
+                 action = \"allow\"\ninspection = \"strict\"\n"
+            );
         }
-        rule(mtu_rule(family), format!("any {all}"), format!("any {all}"), message.to_owned(), "");
     }
     text
 }
@@ -193,15 +181,6 @@ impl Random {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_port_leads_back_to_its_kind() {
-        for kind in Kind::ALL {
-            assert_eq!(Kind::of_port(kind.port()), Some(kind));
-        }
-        assert_eq!(Kind::of_port(80), None);
-        assert_eq!(Kind::of_port(FIRST_PORT + Kind::ALL.len() as u16), None);
-    }
 
     #[test]
     fn both_ends_make_the_same_script() {

@@ -1,6 +1,6 @@
 //! What a soak found, as a table and as JSON.
 
-use std::{collections::BTreeMap, fmt::Write, sync::atomic::Ordering};
+use std::{fmt::Write, sync::atomic::Ordering};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::{
     cpu::Split,
-    kind::{Kind, family_name, mtu_rule},
+    drops::{Dropped, Sums, What},
+    kind::{Kind, family_name},
     load::Ledger,
     met::Met,
-    tap::Missing,
 };
 use crate::test::network::Family;
 
@@ -25,8 +25,10 @@ pub struct Row {
     pub bytes: u64,
     /// What Weir passed.
     pub packets: u64,
-    /// Segments of this kind that went into Weir and did not come out. Counted only when Weir says that it dropped something.
-    pub missing: u64,
+    /// Legal packets that Weir dropped.
+    pub dropped: u64,
+    /// Resets it dropped that their receivers refuse as well.
+    pub refused_resets: u64,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -37,11 +39,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Everything Weir passed and dropped, by its counters.
     pub packets: u64,
-    /// Legal packets dropped, by reason.
-    pub drops: BTreeMap<String, u64>,
-    pub dropped: u64,
-    /// Resets dropped beside those: their receiver had acknowledged more already, and must discard them itself.
-    pub spent_resets: u64,
+    #[serde(flatten)]
+    pub sums: Sums,
     pub cpus: Split,
     /// Frames the hops carried, held back and doubled.
     pub hops: [u64; 3],
@@ -55,54 +54,63 @@ pub struct Report {
 }
 
 /// The rows, from Weir's counters and the applications' own.
-pub fn rows(counters: &Value, ledger: &Ledger, missing: &[Missing]) -> Result<Vec<Row>> {
+pub fn rows(counters: &Value, ledger: &Ledger, dropped: &[Dropped]) -> Result<Vec<Row>> {
     let rules = counters["rules"].as_array().context("no counters of rules")?;
     let packets = |name: &str| {
         let rule = rules.iter().find(|rule| rule["name"] == name).with_context(|| format!("no counters of rule {name}"))?;
         rule["packets"].as_u64().with_context(|| format!("rule {name} has no count of packets"))
     };
     let mut rows = Vec::new();
+    let row = |name: String, kind: &'static str, family: Family, (connections, bytes): (u64, u64)| -> Result<Row> {
+        let (refused, lost): (Vec<_>, Vec<_>) = dropped
+            .iter()
+            .filter(|dropped| dropped.event.rule.as_deref() == Some(&name))
+            .partition(|dropped| matches!(dropped.what, What::RefusedReset { .. }));
+        let (dropped, refused_resets) = (lost.len() as u64, refused.len() as u64);
+        Ok(Row { kind, family: family_name(family), connections, bytes, packets: packets(&name)?, dropped, refused_resets })
+    };
     for kind in Kind::ALL {
         for family in Family::BOTH {
             let total = ledger.total(kind, family);
-            rows.push(Row {
-                kind: kind.name(),
-                family: family_name(family),
-                connections: total.connections.load(Ordering::Relaxed),
-                bytes: total.bytes.load(Ordering::Relaxed),
-                packets: packets(&kind.rule(family))?,
-                missing: missing.iter().filter(|missing| missing.segment.kind == kind && missing.segment.family == family).count() as u64,
-            });
+            let applications = (total.connections.load(Ordering::Relaxed), total.bytes.load(Ordering::Relaxed));
+            rows.push(row(kind.rule(family), kind.name(), family, applications)?);
         }
-    }
-    for family in Family::BOTH {
-        let packets = packets(&mtu_rule(family))?;
-        rows.push(Row { kind: "mtu messages", family: family_name(family), connections: 0, bytes: 0, packets, missing: 0 });
     }
     Ok(rows)
 }
 
 impl Report {
     pub fn summary(&self) -> String {
-        format!("{} drops / {} packets", self.dropped, self.packets)
+        format!(
+            "{} drops / {} packets, beside them resets their receivers refuse as well: {}",
+            self.sums.dropped, self.packets, self.sums.refused_resets
+        )
+    }
+
+    fn ratio(&self) -> String {
+        format!("{} / {}", self.sums.dropped, self.packets)
     }
 
     pub fn table(&self) -> String {
-        let mut text =
-            format!("{:<14} {:<6} {:>12} {:>15} {:>24}\n", "TRAFFIC", "FAMILY", "CONNECTIONS", "BYTES COMPARED", "DROPS / PACKETS");
-        for row in &self.rows {
-            let drops = format!("{} / {}", row.missing, row.packets);
-            let _ = writeln!(text, "{:<14} {:<6} {:>12} {:>15} {drops:>24}", row.kind, row.family, row.connections, row.bytes);
+        let mut text = String::new();
+        let mut line = |name: &str, family: &str, [connections, bytes, drops, refused]: [String; 4]| {
+            let _ = writeln!(text, "{name:<14} {family:<6} {connections:>12} {bytes:>15} {drops:>24} {refused:>14}");
+        };
+        let heading = ["CONNECTIONS", "BYTES COMPARED", "DROPS / PACKETS", "REFUSED RESETS"];
+        line("TRAFFIC", "FAMILY", heading.map(str::to_owned));
+        for Row { kind, family, connections, bytes, packets, dropped, refused_resets } in &self.rows {
+            let drops = format!("{dropped} / {packets}");
+            line(kind, family, [connections.to_string(), bytes.to_string(), drops, refused_resets.to_string()]);
         }
         let connections: u64 = self.rows.iter().map(|row| row.connections).sum();
         let bytes: u64 = self.rows.iter().map(|row| row.bytes).sum();
-        let drops = format!("{} / {}", self.dropped, self.packets);
-        let _ = writeln!(text, "{:<14} {:<6} {connections:>12} {bytes:>15} {drops:>24}", "all", "");
+        line("all", "", [connections.to_string(), bytes.to_string(), self.ratio(), self.sums.refused_resets.to_string()]);
         let _ = writeln!(text, "\nThe last line's figures are all of Weir's, neighbour discovery and ARP included.");
         let _ = writeln!(
             text,
-            "Beside them Weir dropped {} resets below what their receiver had acknowledged: it must discard them itself (RFC 5961 §3.2).",
-            self.spent_resets
+            "Refused resets lie below what their receivers had acknowledged: these must discard them as well (RFC 5961 §3.2). Of {} such, \
+             the tap saw the receiver of {} send the acknowledgement that Weir compared with.",
+            self.sums.refused_resets, self.sums.witnessed_resets
         );
         let Split { cpus, outside, inside } = &self.cpus;
         let _ = writeln!(text, "Packets by CPU, from the clients: {outside:?}, from the server: {inside:?} (meant for {cpus:?})");

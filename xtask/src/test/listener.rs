@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    net::{IpAddr, SocketAddr},
     path::PathBuf,
     time::Duration,
 };
@@ -9,8 +10,8 @@ use std::{
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use super::lab::{Lab, wait_for};
-use crate::netns::process::Process;
+use super::lab::wait_for;
+use crate::{netns::process::Process, weir::Weir};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -23,13 +24,28 @@ pub struct Event {
     pub destination: End,
     pub rule: Option<String>,
     pub state: Option<String>,
+    pub segment: Option<Segment>,
     pub arithmetic: Option<Arithmetic>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct End {
+    pub address: Option<IpAddr>,
     pub port: u16,
     pub zone: Option<String>,
+}
+
+impl End {
+    pub fn socket(&self) -> Option<SocketAddr> {
+        self.address.map(|address| SocketAddr::new(address, self.port))
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Segment {
+    pub flags: String,
+    pub seq: u32,
+    pub ack: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -51,8 +67,8 @@ pub struct Figures {
 }
 
 impl Figures {
-    pub fn of(lab: &Lab) -> Result<Self> {
-        serde_json::from_value(lab.weir.all_counters()?["events"].clone()).context("no figures of events")
+    pub fn of(weir: &Weir) -> Result<Self> {
+        serde_json::from_value(weir.all_counters()?["events"].clone()).context("no figures of events")
     }
 }
 
@@ -63,13 +79,12 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens to what the filters let through, from before this returns.
-    pub fn start(lab: &Lab, filters: &[&str]) -> Result<Self> {
-        let out = lab.file("events.json");
-        let before = Figures::of(lab)?.subscribers;
+    /// Listens to what the filters let through, from before this returns, and keeps it in a file.
+    pub fn start(weir: &Weir, filters: &[&str], out: PathBuf) -> Result<Self> {
+        let before = Figures::of(weir)?.subscribers;
         let file = File::create(&out).with_context(|| format!("cannot write {}", out.display()))?;
-        let process = lab.weir.begin(&[&["events", "--json"], filters].concat(), file)?;
-        wait_for("weir events to listen", || Ok(Figures::of(lab)?.subscribers > before))?;
+        let process = weir.begin(&[&["events", "--json"], filters].concat(), file)?;
+        wait_for("weir events to listen", || Ok(Figures::of(weir)?.subscribers > before))?;
         Ok(Self { process, out })
     }
 

@@ -146,7 +146,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::gateway("crash", "traffic and denial outlive a killed controller", crash::killed),
     Scenario::host("host-served", "a host's open port is reached, a closed one is not", host::served),
     Scenario::host("host-outgoing", "a host's own connections work, unsolicited packets do not", host::outgoing),
-    Scenario::alone("soak", "20 s of TCP of ten kinds over good and bad paths, nothing dropped", soak::scenario),
+    Scenario::alone("soak", "20 s of TCP of eleven kinds over good and bad paths, nothing dropped", soak::scenario),
 ];
 
 /// Runs one scenario in this process. The error says everything there is to know.

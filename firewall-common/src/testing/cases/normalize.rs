@@ -259,7 +259,12 @@ pub(super) const ROWS: &[Row] = &[
         C:A 111/1 +10 ts=2000000000 -> pass established
         C:A 11/1 +100 ts=1011 -> pass established
         C:A 111/1 +10 -> pass established
-        S:A 1/121 ts=4      -> drop:tcp-paws-fail established
+        S:A 1/121 +10 ts=4  -> drop:tcp-paws-fail established
+        S:FA 1/121 ts=4     -> drop:tcp-paws-fail established
+        # One without data that another has overtaken: its receiver heeds it, and it teaches no timestamp.
+        S:A 1/121 ts=4      -> pass established
+        S:A 1/121 +10 ts=5  -> drop:tcp-paws-fail established
+        S:A 1/121 +10 ts=6  -> pass established
     ",
             ),
             case(

@@ -113,6 +113,25 @@ pub(super) const ROWS: &[Row] = &[
         )],
     ),
     row(
+        "own/rst-at-fin",
+        &[case(
+            "own/rst-at-fin",
+            "
+        HS
+        S:A 1/1 +100  -> pass established | pass
+        S:FA 101/1    -> pass fin-wait | pass
+        # Before the FIN is acknowledged its number is in the window.
+        S:R 101       -> noted fin-wait | pass | pass closed
+        C:A 1/102     -> pass half-closed | pass | nostate closed
+        # The server's socket is gone; what the client sent before the FIN came is answered at the FIN's number.
+        S:R 101       -> noted half-closed | pass | nostate closed
+        S:R 100       -> drop:tcp-rstfin-ooo half-closed | pass | nostate closed
+        C:A 1/102 +10 -> pass half-closed | pass | nostate closed
+        S:R 102       -> pass closed | pass | nostate closed
+    ",
+        )],
+    ),
+    row(
         "nf/inexact-rst",
         &[case(
             "nf/inexact-rst",

@@ -169,10 +169,29 @@ pub(super) const ROWS: &[Row] = &[
             "own/old-acknowledgement",
             "
         HS
-        C:A 1/1 +1460 x60  -> pass established | pass
-        # 87 600 bytes below: further than any window or burst. It passes, for the endpoint judges it.
-        S:A 1/1            -> nostate established | pass
-        S:A 1/87601        -> pass established | pass
+        C:A 1/1 +1460 x40      -> pass established | pass
+        S:A 1/58401            -> pass established | pass
+        C:A 58401/1 +1460 x40  -> pass established | pass
+        S:A 1/116801           -> pass established | pass
+        C:A 116801/1 +1460 x40 -> pass established | pass
+        # 175 200 bytes below: further than two windows. It passes, for the endpoint judges it.
+        S:A 1/1                -> nostate established | pass
+        S:A 1/175201           -> pass established | pass
+    ",
+        )],
+    ),
+    row(
+        "own/overtaken-acknowledgement",
+        &[case(
+            "own/overtaken-acknowledgement",
+            "
+        HS
+        C:A 1/1 +1460 x40     -> pass established | pass
+        S:A 1/58401           -> pass established | pass
+        C:A 58401/1 +1460 x40 -> pass established | pass
+        # Data that was overtaken on its way here: the acknowledgement is 116 700 bytes old, and the client takes it all the same.
+        S:A 1/101 +1000       -> pass established | pass
+        C:A 116801/1001       -> pass established | pass
     ",
         )],
     ),

@@ -35,10 +35,10 @@ pub const RATE: &[&str] = &["--event-rate", "100"];
 pub fn told(lab: &mut Lab) -> Result<String> {
     // Nothing is made for nobody.
     denied(lab, 1)?;
-    ensure!(Figures::of(lab)?.sent == 0, "an event was sent although nobody listens");
+    ensure!(Figures::of(&lab.weir)?.sent == 0, "an event was sent although nobody listens");
     lab.forget()?;
     let opened_before = opened(lab)?;
-    let listener = Listener::start(lab, &[])?;
+    let listener = Listener::start(&lab.weir, &[], lab.file("events.json"))?;
 
     let pair = lab.pair(Family::V4, ALLOWED)?;
     let port = pair.client.local_addr()?.port();
@@ -64,14 +64,14 @@ pub fn told(lab: &mut Lab) -> Result<String> {
 
     let (drops, flows) = (lab.drops()?, opened(lab)? - opened_before);
     wait_for("every drop to be told", || Ok(by_reason(&listener.events()?) == drops))?;
-    let figures = Figures::of(lab)?;
+    let figures = Figures::of(&lab.weir)?;
     let events = listener.finish()?;
     let told = events.iter().filter(|event| event.kind == "opened").count();
     ensure!(told as u64 == flows && flows == 3, "{told} flows were told to open, {flows} did");
     ensure!(figures.sent == events.len() as u64 && figures.limited + figures.lost == 0, "{figures:?}, but {} events", events.len());
-    wait_for("nobody to listen", || Ok(Figures::of(lab)?.subscribers == 0))?;
+    wait_for("nobody to listen", || Ok(Figures::of(&lab.weir)?.subscribers == 0))?;
     denied(lab, 1)?;
-    ensure!(Figures::of(lab)?.sent == figures.sent, "an event was sent although nobody listens any more");
+    ensure!(Figures::of(&lab.weir)?.sent == figures.sent, "an event was sent although nobody listens any more");
     Ok(format!("{} events, {told} flows opened", events.len()))
 }
 
@@ -139,7 +139,7 @@ fn by_reason(events: &[Event]) -> BTreeMap<String, u64> {
 }
 
 pub fn limited(lab: &mut Lab) -> Result<String> {
-    let listener = Listener::start(lab, &["kind=dropped"])?;
+    let listener = Listener::start(&lab.weir, &["kind=dropped"], lab.file("events.json"))?;
     let (client, _server) = lab.udp(Family::V4, DENIED)?;
     let (before, mut sent) = (acl_drops(lab)?, 0);
     // The interface's queue loses some when it is full: what counts is what Weir has met.
@@ -157,7 +157,7 @@ pub fn limited(lab: &mut Lab) -> Result<String> {
         dropped = acl_drops(lab)?;
         Ok(seen == dropped)
     })?;
-    let figures = Figures::of(lab)?;
+    let figures = Figures::of(&lab.weir)?;
     let total: u64 = lab.drops()?.values().sum();
     ensure!(figures.sent + figures.limited + figures.lost == total, "{figures:?}, but {total} drops");
     ensure!(figures.limited > FLOOD / 2 && figures.sent >= 100, "{figures:?}: nothing was limited");

@@ -175,7 +175,7 @@ pub(in crate::testing::cases) const ROWS: &[Row] = &[
             "
         HS
         C:FA 1/500     -> drop:tcp-invalid-ack established | pass
-        C:FA 1/-100000 -> nostate established | pass
+        C:FA 1/-200000 -> nostate established | pass
         C:F 1          -> drop:tcp-bad-flags established | drop:tcp-bad-flags
         C:A 1/1 +10    -> pass established | pass
     ",
