@@ -46,8 +46,7 @@ impl Visit {
         }
     }
 
-    /// Makes of a cleared descriptor (but for its addresses: they are read with the packet's length, and mean nothing while that is 0) and of
-    /// anything else what [`Self::new`] returns, where that would first lie on a stack.
+    /// Makes of a cleared descriptor, and of anything else, what [`Self::new`] returns: that would first lie on a stack.
     #[inline(always)]
     pub const fn begin(&mut self, arrival: Arrival, settings: Settings, now: Nanos) {
         self.descriptor.segment.scale = NO_SCALE;

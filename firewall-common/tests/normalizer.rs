@@ -361,7 +361,7 @@ fn handshake(world: &World, options: &[u8]) {
 
 fn stamped(seq: u32, timestamp: u32) -> Vec<u8> {
     let option = [&[1, 1, 8, 10][..], &timestamp.to_be_bytes(), &[0; 4]].concat();
-    with_options(packet(Family::V4, true, &segment(flags::ACK, seq, 1, 0)), &option).build().bytes
+    with_options(packet(Family::V4, true, &segment(flags::ACK, seq, 1, 10)), &option).build().bytes
 }
 
 #[test]

@@ -65,7 +65,7 @@ impl<C: Stages> Kernel<'_, C> {
     pub fn visit(&self, arrival: Arrival) -> Option<&'static mut Visit> {
         let visit = maps::VISITS.get_ptr_mut(u32::from(arrival.egress))?;
         // Word by word: the compiler would make one call of it, to a loop over bytes. What `begin` writes need not be cleared.
-        let mut word = size_of::<[Address; 2]>() / size_of::<u64>();
+        let mut word = 0;
         while word < size_of::<Descriptor>() / size_of::<u64>() {
             // SAFETY: this CPU's own element, see the map for why nobody else uses it meanwhile; the descriptor is its first part.
             unsafe { ptr::write_volatile(visit.cast::<u64>().add(word), 0) };
