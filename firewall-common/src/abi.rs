@@ -8,7 +8,8 @@ pub mod map {
     pub const CONFIG: &str = "CONFIG";
     pub const INTERFACES: &str = "INTERFACES";
     pub const RULES: &str = "RULES";
-    pub const BITMAPS: &str = "BITMAPS";
+    pub const ROWS: &str = "ROWS";
+    pub const BLOCKS: &str = "BLOCKS";
     pub const PROFILES: &str = "PROFILES";
     pub const HISTORIES: &str = "HISTORIES";
     pub const SEGMENTS: &str = "SEGMENTS";
@@ -29,14 +30,15 @@ pub mod map {
     pub const AYA_LOGS: &str = "AYA_LOGS";
 
     /// All that are pinned.
-    pub const PINNED: [&str; 21] = [
+    pub const PINNED: [&str; 22] = [
         ESTABLISHED,
         EMBRYONIC,
         FRAGMENTS,
         CONFIG,
         INTERFACES,
         RULES,
-        BITMAPS,
+        ROWS,
+        BLOCKS,
         PROFILES,
         HISTORIES,
         SEGMENTS,
@@ -93,7 +95,8 @@ mod pod {
         normalize::retransmission::Digest,
         normalize::retransmission::Start,
         rule::AddressPrefix,
-        rule::Bitmap,
+        rule::Block,
+        rule::Row,
         rule::Rule,
         rule::ServicePrefix,
     );

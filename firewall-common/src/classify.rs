@@ -1,13 +1,13 @@
-//! Stage *classify*: which rule a first packet meets. No rule is walked: five lookups give five bitmaps, and the first bit set in all of
-//! them is the first match (see [`crate::rule`]).
+//! Stage *classify*: which rule a first packet meets. No rule is walked: five lookups give five rows of bits, and of the bits set in all
+//! of them the first in the policy's order is the first match (see [`crate::rule`]).
 
 use crate::{
     config::config_flags,
     env::Env,
-    flow::Inspection,
+    flow::{Address, Inspection},
     parse::{Descriptor, Kind},
     reason::Reason,
-    rule::{Action, BITMAP_WORDS, Bitmap, Dimension, ZONE_SELF},
+    rule::{Action, BLOCK_WORDS, Block, Dimension, ROW_BLOCKS, ROW_WORDS, Row, Rule, SUMMARY_WORDS, ZONE_SELF},
     time::Nanos,
     verifier::{self, Step},
     visit::Visit,
@@ -48,6 +48,17 @@ impl Decision {
     }
 }
 
+/// The lowered policies of both slots.
+pub trait Policies {
+    /// Row of an address ([`Dimension::Source`] or [`Dimension::Destination`]); 0 when nothing names it.
+    fn address_class(&self, slot: u32, dimension: Dimension, address: &Address) -> u32;
+    /// Row of a service; 0 when nothing names it.
+    fn service_class(&self, slot: u32, protocol: u8, service: [u8; 2]) -> u32;
+    fn row(&self, slot: u32, row: u32) -> Option<&Row>;
+    fn block(&self, slot: u32, block: u16) -> Option<&Block>;
+    fn rule(&self, slot: u32, entry: u32) -> Option<&Rule>;
+}
+
 /// The zones of a first packet.
 ///
 /// # Errors
@@ -79,9 +90,8 @@ pub fn classify<E: Env>(env: &E, visit: &Visit, zones: Zones, reversed: bool) ->
     let low = env.address_class(slot, low, &descriptor.key.low);
     let high = env.address_class(slot, high, &descriptor.key.high);
     let (source, destination) = if low_is_source { (low, high) } else { (high, low) };
-    let classes =
-        [u32::from(zones.from), u32::from(zones.to), source, destination, env.service_class(slot, descriptor.key.protocol, service)];
-    let entry = first_match(env, slot, &classes, visit.now).ok_or(Reason::AclDrop)?;
+    let service = env.service_class(slot, descriptor.key.protocol, service);
+    let entry = first_match(env, slot, zones, [source, destination, service], visit.now).ok_or(Reason::AclDrop)?;
     let rule = env.rule(slot, entry).ok_or(Reason::AclDrop)?;
     Ok(Decision { entry: entry as u16, rule: rule.number, action: rule.action, inspection: rule.inspection })
 }
@@ -97,65 +107,103 @@ fn reversed_service(descriptor: &Descriptor) -> [u8; 2] {
     }
 }
 
-/// Entries past their expiry that a search passes over. With more of them before the first match the search ends without one: it fails
-/// closed until the controller has loaded the policy without them.
+/// Entries past their expiry that a search passes over. With more of them in its way it does not come to its end and fails closed, until the
+/// controller has loaded the policy without them.
 const MOST_EXPIRED: u32 = 64;
 
-/// A search for the first bit that is set in all five bitmaps and whose entry has not expired.
-struct Search<'a, E> {
-    env: &'a E,
-    slot: u32,
+/// A search for what is in all five rows, is first in the policy's order and has not expired.
+struct Search<'a, P> {
+    policies: &'a P,
     now: u64,
-    bitmaps: [&'a Bitmap; Dimension::COUNT],
-    /// The next word to look at.
-    word: u32,
-    /// Bits of the word before it that are still to be tried.
+    rows: [&'a Row; Dimension::COUNT],
+    /// Words that may have a bit in all rows: what is left of one word of the summaries.
+    candidates: u64,
+    /// Bits of the word at hand that are still to be tried.
     bits: u64,
+    slot: u32,
+    /// The next word of the summaries to look at.
+    summary: u32,
+    /// The word at hand.
+    word: u32,
     found: u32,
+    /// Place of what was found in the policy's order.
+    order: u32,
+    /// No word is left: nothing comes before what was found.
+    finished: bool,
 }
 
 /// In place of an entry: none found.
 const NONE: u32 = u32::MAX;
 
-impl<E: Env> Step for Search<'_, E> {
+impl<P: Policies> Search<'_, P> {
+    /// The bits of word `self.word` that are set in all rows.
+    #[inline(always)]
+    fn common(&self) -> Option<u64> {
+        let (block, word) = (self.word as usize / BLOCK_WORDS % ROW_BLOCKS, self.word as usize % BLOCK_WORDS);
+        let mut common = u64::MAX;
+        // The addresses first: in their rows the fewest bits are set.
+        for dimension in [Dimension::Source, Dimension::Destination, Dimension::Service, Dimension::FromZone, Dimension::ToZone] {
+            common &= self.policies.block(self.slot, self.rows[dimension as usize].blocks[block])?.0[word];
+        }
+        Some(common)
+    }
+}
+
+impl<P: Policies> Step for Search<'_, P> {
     #[inline(always)]
     fn step(&mut self) -> bool {
         if self.bits == 0 {
-            if self.word >= BITMAP_WORDS as u32 {
-                return false;
+            if self.candidates == 0 {
+                if self.summary >= SUMMARY_WORDS as u32 {
+                    self.finished = true;
+                    return false;
+                }
+                let at = self.summary as usize % SUMMARY_WORDS;
+                let [from, to, source, destination, service] = self.rows;
+                self.candidates = from.summary[at] & to.summary[at] & source.summary[at] & destination.summary[at] & service.summary[at];
+                self.summary += 1;
+                return true;
             }
-            let word = self.word as usize % BITMAP_WORDS;
-            let [from, to, source, destination, service] = self.bitmaps;
-            self.bits = from.0[word] & to.0[word] & source.0[word] & destination.0[word] & service.0[word];
-            self.word += 1;
+            self.word = (self.summary - 1) * 64 + lowest_bit(self.candidates);
+            self.candidates &= self.candidates - 1;
+            let Some(common) = self.common() else { return false };
+            self.bits = common;
             if self.bits == 0 {
                 return true;
             }
         }
-        let entry = (self.word - 1) * 64 + lowest_bit(self.bits);
-        let Some(rule) = self.env.rule(self.slot, entry) else { return false };
-        if rule.expires == 0 || self.now < rule.expires {
-            self.found = entry;
-            return false;
+        let entry = self.word * 64 + lowest_bit(self.bits);
+        let Some(rule) = self.policies.rule(self.slot, entry) else { return false };
+        if u32::from(rule.order) < self.order && rule.expires != 0 && self.now >= rule.expires {
+            self.bits &= self.bits - 1;
+            return true;
         }
-        self.bits &= self.bits - 1;
+        // The entries of one word lie in the policy's order: what follows in this one is later.
+        self.bits = 0;
+        if u32::from(rule.order) < self.order {
+            (self.found, self.order) = (entry, rule.order.into());
+        }
         true
     }
 }
 
+/// The first entry in the policy's order that accepts the zones and these rows of a source, a destination and a service (0 for what nothing
+/// names).
 #[inline(always)]
-fn first_match<E: Env>(env: &E, slot: u32, classes: &[u32; Dimension::COUNT], now: Nanos) -> Option<u32> {
-    let [from, to, source, destination, service] = *classes;
-    let bitmaps = [
-        env.bitmap(Dimension::FromZone.bitmap_index(slot, from))?,
-        env.bitmap(Dimension::ToZone.bitmap_index(slot, to))?,
-        env.bitmap(Dimension::Source.bitmap_index(slot, source))?,
-        env.bitmap(Dimension::Destination.bitmap_index(slot, destination))?,
-        env.bitmap(Dimension::Service.bitmap_index(slot, service))?,
+pub fn first_match<P: Policies>(policies: &P, slot: u32, zones: Zones, classes: [u32; 3], now: Nanos) -> Option<u32> {
+    let [source, destination, service] = classes;
+    let row = |dimension: Dimension, class| policies.row(slot, if class == 0 { dimension.fixed_row(0) } else { class });
+    let rows = [
+        policies.row(slot, Dimension::FromZone.fixed_row(zones.from))?,
+        policies.row(slot, Dimension::ToZone.fixed_row(zones.to))?,
+        row(Dimension::Source, source)?,
+        row(Dimension::Destination, destination)?,
+        row(Dimension::Service, service)?,
     ];
-    let mut search = Search { env, slot, now: now.0, bitmaps, word: 0, bits: 0, found: NONE };
-    verifier::repeat(BITMAP_WORDS as u32 + MOST_EXPIRED, &mut search);
-    if search.found == NONE { None } else { Some(search.found) }
+    let mut search =
+        Search { policies, now: now.0, rows, candidates: 0, bits: 0, slot, summary: 0, word: 0, found: NONE, order: u32::MAX, finished: false };
+    verifier::repeat((SUMMARY_WORDS + ROW_WORDS) as u32 + 1 + MOST_EXPIRED, &mut search);
+    if search.finished && search.found != NONE { Some(search.found) } else { None }
 }
 
 /// Index of the lowest bit set: the number of ones below it, counted in parallel. BPF has no instruction for either, and branches would

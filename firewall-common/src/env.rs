@@ -2,9 +2,10 @@
 
 use crate::{
     account::Outcome,
+    classify::Policies,
     counter::{Counters, InterfaceCounters, RuleCounters},
     event,
-    flow::{Address, Flow, FlowKey},
+    flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey, stages},
     normalize::{
         self, Profile, Room, check, edit,
@@ -16,7 +17,6 @@ use crate::{
     pipeline::{self, Step},
     reason::Reason,
     relate,
-    rule::{Bitmap, Dimension, Rule},
     time::Nanos,
     visit::Visit,
 };
@@ -74,7 +74,7 @@ pub enum Notice {
 }
 
 /// The world of the pipeline. Methods take `&self`: in the kernel everything behind them is shared anyway.
-pub trait Env {
+pub trait Env: Policies {
     /// A found flow of either table.
     type Found;
     /// A found datagram in fragments.
@@ -122,12 +122,6 @@ pub trait Env {
     /// [`InsertError`].
     fn insert_fragment(&self, key: &FragmentKey, fill: impl FnOnce(&mut Fragment)) -> Result<(), InsertError>;
 
-    /// Class of an address ([`Dimension::Source`] or [`Dimension::Destination`]); 0 when nothing names it.
-    fn address_class(&self, slot: u32, dimension: Dimension, address: &Address) -> u32;
-    /// Class of a service; 0 when nothing names it.
-    fn service_class(&self, slot: u32, protocol: u8, service: [u8; 2]) -> u32;
-    fn bitmap(&self, index: u32) -> Option<&Bitmap>;
-    fn rule(&self, slot: u32, entry: u32) -> Option<&Rule>;
     fn profile(&self, slot: u32, number: u8) -> Option<&Profile>;
     /// Secret of this firewall's keyed hashes.
     fn secret(&self) -> [u64; 2];

@@ -1,26 +1,37 @@
 //! The lowered policy: what the controller writes and the dataplane reads.
 //!
-//! A policy lies in one of two slots. Its rules are *entries*, in the order of the files; one rule of the policy may become several
-//! entries. Which entries match a first packet is not found by walking them: each dimension of the packet (the two zones, the two
-//! addresses, the service) is looked up once and gives a *class*, each class has a bitmap of the entries that accept it, and the first
-//! bit set in all five bitmaps is the first match.
+//! A policy lies in one of two slots. Its rules are *entries*; one rule of the policy may become several. Which entries match a first packet
+//! is not found by walking them: each dimension of the packet (the two zones, the two addresses, the service) is looked up once and gives a
+//! [`Row`], the set of the entries that accept it, and what is in all five rows matches.
+//!
+//! A row of 16,384 bits is long and mostly empty. It is kept in [`Block`]s, equal blocks of all rows once, and begins with a summary: a
+//! bit for each of its words that has any bit set. So a search looks at those words alone whose bits are set in all five summaries. They
+//! are few because entries do not lie in the order of the policy but beside those that match alike; [`Rule::order`] says which is the first.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Entries in one policy.
-pub const MAX_ENTRIES: usize = 1024;
-/// Words of a bitmap over all entries.
-pub const BITMAP_WORDS: usize = MAX_ENTRIES / 64;
-/// Distinct classes of one dimension. Class 0 is that of values which nothing names.
-pub const MAX_CLASSES: usize = 2048;
+pub const MAX_ENTRIES: usize = 16_384;
+/// Words of a row over all entries.
+pub const ROW_WORDS: usize = MAX_ENTRIES / 64;
+/// Words of a row's summary.
+pub const SUMMARY_WORDS: usize = ROW_WORDS / 64;
+/// Words of a block: a cache line.
+pub const BLOCK_WORDS: usize = 8;
+/// Blocks of a row.
+pub const ROW_BLOCKS: usize = ROW_WORDS / BLOCK_WORDS;
+/// Rows of one policy: each is one class, the values of one dimension that the same entries accept.
+pub const MAX_ROWS: usize = 32_768;
+/// Distinct blocks of one policy. All numbers of the type are blocks.
+pub const MAX_BLOCKS: usize = 1 << 16;
 /// Distinct zones, `self` included.
 pub const MAX_ZONES: usize = 32;
-/// Address prefixes of one dimension, both slots together.
-pub const MAX_ADDRESS_PREFIXES: u32 = 65_536;
+/// Address prefixes of both sides, both slots together.
+pub const MAX_ADDRESS_PREFIXES: u32 = 262_144;
 /// Service prefixes, both slots together.
-pub const MAX_SERVICE_PREFIXES: u32 = 16_384;
-/// Stable rule numbers: rules of the policy in force and of those that live flows still name.
-pub const MAX_RULE_NUMBERS: usize = 4096;
+pub const MAX_SERVICE_PREFIXES: u32 = 65_536;
+/// Stable rule numbers: rules of the policy in force, of the next one, and of those that live flows still name.
+pub const MAX_RULE_NUMBERS: usize = 32_768;
 /// Longest rule name in bytes.
 pub const RULE_NAME_LENGTH: usize = 64;
 /// Longest zone name in bytes.
@@ -114,7 +125,8 @@ pub struct Rule {
     pub flags: u8,
     /// Number of the normalizer profile in the policy's slot, below [`crate::normalize::profile::MAX_PROFILES`].
     pub profile: u8,
-    pub reserved: [u8; 2],
+    /// Place of the entry in the policy, from 0: of two that match, the lower one decides.
+    pub order: u16,
     /// Established bypass flows seen from one side only that this rule may have.
     pub one_sided_quota: u32,
     /// The profile's [`crate::normalize::checks`], as far as they apply to the rule's inspection level.
@@ -128,28 +140,28 @@ pub mod rule_flags {
     pub const SANITY_OFF: u8 = 1 << 0;
 }
 
-/// Entries that accept a class: bit `n % 64` of word `n / 64` is entry `n`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+/// 512 entries of a row: bit `n % 64` of word `n / 64`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct Bitmap(pub [u64; BITMAP_WORDS]);
+pub struct Block(pub [u64; BLOCK_WORDS]);
 
-impl Bitmap {
-    pub const EMPTY: Self = Self([0; BITMAP_WORDS]);
-
-    pub fn set(&mut self, entry: usize) {
-        self.0[entry / 64] |= 1 << (entry % 64);
-    }
-
-    #[must_use]
-    pub const fn contains(&self, entry: usize) -> bool {
-        self.0[entry / 64] & (1 << (entry % 64)) != 0
-    }
+impl Block {
+    pub const EMPTY: Self = Self([0; BLOCK_WORDS]);
 }
 
-impl Default for Bitmap {
-    fn default() -> Self {
-        Self::EMPTY
-    }
+/// The entries that accept a class of one dimension.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Row {
+    /// Bit `n % 64` of word `n / 64`: word `n` of the row is not zero.
+    pub summary: [u64; SUMMARY_WORDS],
+    /// Numbers of the row's blocks in the policy's slot. Where the summary has no bit the number may be any.
+    pub blocks: [u16; ROW_BLOCKS],
+}
+
+impl Row {
+    /// Accepted by no entry.
+    pub const EMPTY: Self = Self { summary: [0; SUMMARY_WORDS], blocks: [0; ROW_BLOCKS] };
 }
 
 /// The dimensions of classification. Numbers are part of the map layout.
@@ -167,16 +179,23 @@ impl Dimension {
     pub const COUNT: usize = 5;
     pub const ALL: [Self; Self::COUNT] = [Self::FromZone, Self::ToZone, Self::Source, Self::Destination, Self::Service];
 
-    /// Index of a class's bitmap in the bitmap table. Zones need no lookup: the class of a zone is its number.
+    /// Row of a zone, or of an address or service that nothing names (`zone` is 0 then). The tries hold the rows of all others.
     #[inline(always)]
     #[must_use]
-    pub const fn bitmap_index(self, slot: u32, class: u32) -> u32 {
-        (slot * Self::COUNT as u32 + self as u32) * MAX_CLASSES as u32 + class
+    pub const fn fixed_row(self, zone: u8) -> u32 {
+        let zones = MAX_ZONES as u32;
+        match self {
+            Self::FromZone => zone as u32 % zones,
+            Self::ToZone => zones + zone as u32 % zones,
+            Self::Source => 2 * zones,
+            Self::Destination => 2 * zones + 1,
+            Self::Service => 2 * zones + 2,
+        }
     }
 }
 
-/// Bitmaps of all dimensions and both slots.
-pub const BITMAP_TABLE_ENTRIES: u32 = 2 * Dimension::COUNT as u32 * MAX_CLASSES as u32;
+/// Rows at the front of a slot that have their place without a trie: [`Dimension::fixed_row`].
+pub const FIXED_ROWS: usize = 2 * MAX_ZONES + 3;
 
 /// Key data of the address trie: slot and side select the tree, then the address. 18 bytes; prefix length counts from the first bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -217,5 +236,7 @@ impl ServicePrefix {
 
 const _: () = assert!(size_of::<Timeouts>() == 48);
 const _: () = assert!(size_of::<Rule>() == 72);
+const _: () = assert!(size_of::<Block>() == 64);
+const _: () = assert!(size_of::<Row>() == 96);
 const _: () = assert!(size_of::<AddressPrefix>() == 18);
 const _: () = assert!(size_of::<ServicePrefix>() == 4);

@@ -14,6 +14,7 @@ use aya_ebpf::{
 use aya_log_ebpf::warn;
 use firewall_common::{
     account::Outcome,
+    classify::Policies,
     counter::{Counters, InterfaceCounters, RuleCounters},
     env::{Arrival, Env, Glance, InsertError, Notice, Settings},
     event::{self, Record},
@@ -29,7 +30,7 @@ use firewall_common::{
     parse::Descriptor,
     pipeline::Step,
     reason::Reason,
-    rule::{AddressPrefix, Bitmap, Dimension, MAX_ENTRIES, Rule, ServicePrefix, ZONE_SELF},
+    rule::{AddressPrefix, Block, Dimension, MAX_BLOCKS, MAX_ENTRIES, MAX_ROWS, Row, Rule, ServicePrefix, ZONE_SELF},
     time::Nanos,
     visit::Visit,
 };
@@ -75,6 +76,41 @@ impl<C: Stages> Kernel<'_, C> {
         let visit = unsafe { &mut *visit };
         visit.begin(arrival, self.settings(), self.now());
         Some(visit)
+    }
+}
+
+impl<C: Stages> Policies for Kernel<'_, C> {
+    #[inline(always)]
+    fn address_class(&self, slot: u32, dimension: Dimension, address: &Address) -> u32 {
+        let key = Key::new(AddressPrefix::BITS, AddressPrefix { slot: slot as u8, dimension: dimension as u8, address: address.octets() });
+        maps::ADDRESSES.get(&key).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn service_class(&self, slot: u32, protocol: u8, service: [u8; 2]) -> u32 {
+        let key = Key::new(ServicePrefix::BITS, ServicePrefix { slot: slot as u8, protocol, port: service });
+        maps::SERVICES.get(&key).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn row(&self, slot: u32, row: u32) -> Option<&Row> {
+        if row >= MAX_ROWS as u32 {
+            return None;
+        }
+        maps::ROWS.get(slot * MAX_ROWS as u32 + row)
+    }
+
+    #[inline(always)]
+    fn block(&self, slot: u32, block: u16) -> Option<&Block> {
+        maps::BLOCKS.get(slot * MAX_BLOCKS as u32 + u32::from(block))
+    }
+
+    #[inline(always)]
+    fn rule(&self, slot: u32, entry: u32) -> Option<&Rule> {
+        if entry >= MAX_ENTRIES as u32 {
+            return None;
+        }
+        maps::RULES.get(slot * MAX_ENTRIES as u32 + entry)
     }
 }
 
@@ -231,31 +267,6 @@ impl<C: Stages> Env for Kernel<'_, C> {
         fill(fragment);
         let fragment: &Fragment = fragment;
         insert(maps::FRAGMENTS.insert(key, fragment, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
-    }
-
-    #[inline(always)]
-    fn address_class(&self, slot: u32, dimension: Dimension, address: &Address) -> u32 {
-        let key = Key::new(AddressPrefix::BITS, AddressPrefix { slot: slot as u8, dimension: dimension as u8, address: address.octets() });
-        maps::ADDRESSES.get(&key).copied().unwrap_or(0)
-    }
-
-    #[inline(always)]
-    fn service_class(&self, slot: u32, protocol: u8, service: [u8; 2]) -> u32 {
-        let key = Key::new(ServicePrefix::BITS, ServicePrefix { slot: slot as u8, protocol, port: service });
-        maps::SERVICES.get(&key).copied().unwrap_or(0)
-    }
-
-    #[inline(always)]
-    fn bitmap(&self, index: u32) -> Option<&Bitmap> {
-        maps::BITMAPS.get(index)
-    }
-
-    #[inline(always)]
-    fn rule(&self, slot: u32, entry: u32) -> Option<&Rule> {
-        if entry >= MAX_ENTRIES as u32 {
-            return None;
-        }
-        maps::RULES.get(slot * MAX_ENTRIES as u32 + entry)
     }
 
     #[inline(always)]

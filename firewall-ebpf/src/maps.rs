@@ -18,7 +18,7 @@ use firewall_common::{
         profile::MAX_PROFILES,
         retransmission::{Digest, MAX_SEGMENTS, Start},
     },
-    rule::{self, AddressPrefix, Bitmap, Rule, ServicePrefix},
+    rule::{self, AddressPrefix, Block, Row, Rule, ServicePrefix},
     visit::Visit,
 };
 
@@ -77,15 +77,19 @@ pub static ROOM: PerCpuArray<Room> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static SUM: PerCpuArray<[u8; crate::sum::CHUNK]> = PerCpuArray::with_max_entries(1, 0);
 
-/// Bitmaps of all classes, at [`rule::Dimension::bitmap_index`]. Written as RULES.
+/// Rows of both slots: slot * MAX_ROWS + row. Written as RULES.
 #[map]
-pub static BITMAPS: Array<Bitmap> = Array::with_max_entries(rule::BITMAP_TABLE_ENTRIES, 0);
+pub static ROWS: Array<Row> = Array::with_max_entries(2 * rule::MAX_ROWS as u32, 0);
 
-/// Class of an address, per slot and side. Written as RULES.
+/// Blocks of the rows of both slots: slot * MAX_BLOCKS + block. Written as RULES.
+#[map]
+pub static BLOCKS: Array<Block> = Array::with_max_entries(2 * rule::MAX_BLOCKS as u32, 0);
+
+/// Row of an address, per slot and side. Written as RULES.
 #[map]
 pub static ADDRESSES: LpmTrie<AddressPrefix, u32> = LpmTrie::with_max_entries(rule::MAX_ADDRESS_PREFIXES, 0);
 
-/// Class of a service, per slot. Written as RULES.
+/// Row of a service, per slot. Written as RULES.
 #[map]
 pub static SERVICES: LpmTrie<ServicePrefix, u32> = LpmTrie::with_max_entries(rule::MAX_SERVICE_PREFIXES, 0);
 

@@ -107,7 +107,8 @@ fn lowered() -> Tables {
     Tables {
         entries: lowered.entries,
         profiles: lowered.profiles,
-        bitmaps: lowered.bitmaps,
+        rows: lowered.rows,
+        blocks: lowered.blocks,
         addresses: lowered.addresses,
         services: lowered.services,
     }

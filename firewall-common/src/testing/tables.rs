@@ -3,7 +3,7 @@
 use crate::{
     flow::{Address, Inspection},
     normalize::{Profile, checks},
-    rule::{Action, Bitmap, Dimension, MAX_ZONES, Rule, Timeouts, rule_flags},
+    rule::{Action, Block, Dimension, FIXED_ROWS, MAX_ZONES, Row, Rule, Timeouts, rule_flags},
     wire::protocol,
 };
 
@@ -13,11 +13,13 @@ pub struct Tables {
     pub entries: Vec<Rule>,
     /// Normalizer profiles by number.
     pub profiles: Vec<Profile>,
-    /// Dimension, class, entries that accept it.
-    pub bitmaps: Vec<(Dimension, u32, Bitmap)>,
-    /// Dimension, address, length of the prefix in bits (of 128), class.
+    /// Blocks by number.
+    pub blocks: Vec<Block>,
+    /// Rows by number: the fixed ones first.
+    pub rows: Vec<Row>,
+    /// Dimension, address, length of the prefix in bits (of 128), row.
     pub addresses: Vec<(Dimension, Address, u8, u32)>,
-    /// Protocol, port, length of the prefix in bits (of 24, the protocol's eight first), class.
+    /// Protocol, port, length of the prefix in bits (of 24, the protocol's eight first), row.
     pub services: Vec<(u8, [u8; 2], u8, u32)>,
 }
 
@@ -42,22 +44,19 @@ impl Tables {
     /// As [`Tables::everything`], with `rule` as it is.
     #[must_use]
     pub fn single(rule: Rule) -> Self {
-        let mut first = Bitmap::EMPTY;
-        first.set(0);
-        let zones =
-            [Dimension::FromZone, Dimension::ToZone].into_iter().flat_map(|side| (0..MAX_ZONES as u32).map(move |zone| (side, zone)));
-        let others = [Dimension::Source, Dimension::Destination, Dimension::Service].map(|dimension| (dimension, 0));
-        Self { entries: vec![rule], bitmaps: zones.chain(others).map(|(side, class)| (side, class, first)).collect(), ..Self::default() }
+        // The first entry alone, in every fixed row.
+        let (mut first, mut row) = (Block::EMPTY, Row::EMPTY);
+        first.0[0] = 1;
+        row.summary[0] = 1;
+        Self { entries: vec![rule], blocks: vec![first], rows: vec![row; FIXED_ROWS], ..Self::default() }
     }
 
     /// Allows everything that zone 1 begins, and nothing else.
     #[must_use]
     pub fn from_zone_1(inspection: Inspection) -> Self {
         let mut tables = Self::everything(Action::Allow, inspection);
-        for (dimension, class, bitmap) in &mut tables.bitmaps {
-            if *dimension == Dimension::FromZone && *class != 1 {
-                *bitmap = Bitmap::EMPTY;
-            }
+        for zone in (0..MAX_ZONES as u8).filter(|zone| *zone != 1) {
+            tables.rows[Dimension::FromZone.fixed_row(zone) as usize] = Row::EMPTY;
         }
         tables
     }
@@ -65,9 +64,9 @@ impl Tables {
     /// The same tables, but no entry accepts ICMP of either family.
     #[must_use]
     pub fn without_icmp(mut self) -> Self {
-        const NOBODYS: u32 = 1;
-        self.services.extend([protocol::ICMP, protocol::ICMPV6].map(|protocol| (protocol, [0; 2], 8, NOBODYS)));
-        self.bitmaps.push((Dimension::Service, NOBODYS, Bitmap::EMPTY));
+        let nobodys = u32::try_from(self.rows.len()).expect("few rows");
+        self.services.extend([protocol::ICMP, protocol::ICMPV6].map(|protocol| (protocol, [0; 2], 8, nobodys)));
+        self.rows.push(Row::EMPTY);
         self
     }
 

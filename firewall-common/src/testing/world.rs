@@ -1,5 +1,5 @@
 //! [`Env`] in memory: tables with room that ends, a clock that is set, inserts that fail when told to, and a policy evaluated by longest
-//! match and bitmaps, as the kernel does.
+//! match and rows of bits, as the kernel does.
 
 use std::{
     cell::{Cell, RefCell},
@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    classify::Policies,
     config::{Config, DEFAULT_EMBRYONIC, DEFAULT_ESTABLISHED, FULL_SCALE},
     counter::{Counters, InterfaceCounters, RuleCounters},
     env::{Arrival, Env, Glance, InsertError, Notice, Settings},
@@ -24,7 +25,7 @@ use crate::{
     parse::Descriptor,
     pipeline::pipeline,
     reason::Reason,
-    rule::{Bitmap, Dimension, Rule, ZONE_SELF},
+    rule::{Block, Dimension, Row, Rule, ZONE_SELF},
     testing::{frame::Changing, tables::Tables},
     time::Nanos,
     verdict::Verdict,
@@ -75,6 +76,8 @@ impl<K: Copy + Eq + Hash, V: Clone> Table<K, V> {
 struct Slot {
     entries: Vec<Rule>,
     profiles: Vec<Profile>,
+    rows: Vec<Row>,
+    blocks: Vec<Block>,
     addresses: HashMap<(u8, u8, u128), u32>,
     services: HashMap<(u8, u32), u32>,
 }
@@ -107,7 +110,6 @@ pub struct World {
     while_promoting: Cell<Option<Meanwhile>>,
     routes: Routes,
     slots: [Slot; 2],
-    bitmaps: HashMap<u32, Bitmap>,
     established: RefCell<Table<FlowKey, Record>>,
     embryonic: RefCell<Table<FlowKey, Record>>,
     fragments: RefCell<Table<FragmentKey, Rc<Cell<Fragment>>>>,
@@ -150,7 +152,6 @@ impl World {
             while_promoting: Cell::default(),
             routes: Box::new(|_| Ok(ZONE_SELF)),
             slots: Default::default(),
-            bitmaps: HashMap::new(),
             established: RefCell::new(Table::new(established, false)),
             embryonic: RefCell::new(Table::new(embryonic, true)),
             fragments: RefCell::new(Table::new(8192, true)),
@@ -185,6 +186,8 @@ impl World {
         let slot = &mut self.slots[number as usize];
         slot.entries.clone_from(&tables.entries);
         slot.profiles.clone_from(&tables.profiles);
+        slot.rows.clone_from(&tables.rows);
+        slot.blocks.clone_from(&tables.blocks);
         slot.addresses = tables
             .addresses
             .iter()
@@ -195,10 +198,6 @@ impl World {
             .iter()
             .map(|(protocol, port, length, class)| ((*length, service_bits(*protocol, *port, *length)), *class))
             .collect();
-        let others = self.bitmaps.keys().filter(|index| **index / Dimension::FromZone.bitmap_index(1, 0) != number);
-        let mut bitmaps: HashMap<u32, Bitmap> = others.map(|index| (*index, self.bitmaps[index])).collect();
-        bitmaps.extend(tables.bitmaps.iter().map(|(side, class, bitmap)| (side.bitmap_index(number, *class), *bitmap)));
-        self.bitmaps = bitmaps;
         self.configure(|config| config.generation = generation);
     }
 
@@ -342,6 +341,33 @@ fn change<R>(record: &Record, change: impl FnOnce(&mut Flow) -> R) -> R {
     result
 }
 
+impl Policies for World {
+    fn address_class(&self, slot: u32, dimension: Dimension, address: &Address) -> u32 {
+        let addresses = &self.slots[slot as usize & 1].addresses;
+        let longest = (0..=128).rev().find_map(|length| addresses.get(&(dimension as u8, length, prefix_of(address.bits(), length, 128))));
+        longest.copied().unwrap_or(0)
+    }
+
+    fn service_class(&self, slot: u32, protocol: u8, service: [u8; 2]) -> u32 {
+        let services = &self.slots[slot as usize & 1].services;
+        let longest = (0..=24).rev().find_map(|length| services.get(&(length, service_bits(protocol, service, length))));
+        longest.copied().unwrap_or(0)
+    }
+
+    fn row(&self, slot: u32, row: u32) -> Option<&Row> {
+        // The kernel's table has an element for every number; what nobody set is empty.
+        Some(self.slots[slot as usize & 1].rows.get(row as usize).unwrap_or(&Row::EMPTY))
+    }
+
+    fn block(&self, slot: u32, block: u16) -> Option<&Block> {
+        Some(self.slots[slot as usize & 1].blocks.get(usize::from(block)).unwrap_or(&Block::EMPTY))
+    }
+
+    fn rule(&self, slot: u32, entry: u32) -> Option<&Rule> {
+        self.slots[slot as usize & 1].entries.get(entry as usize)
+    }
+}
+
 impl Env for World {
     type Found = Record;
     type Datagram = Rc<Cell<Fragment>>;
@@ -438,27 +464,6 @@ impl Env for World {
         let mut fragment = Fragment::default();
         fill(&mut fragment);
         if self.faults.get().fragments { Err(InsertError::Refused) } else { table.insert(*key, Rc::new(Cell::new(fragment))) }
-    }
-
-    fn address_class(&self, slot: u32, dimension: Dimension, address: &Address) -> u32 {
-        let addresses = &self.slots[slot as usize & 1].addresses;
-        let longest = (0..=128).rev().find_map(|length| addresses.get(&(dimension as u8, length, prefix_of(address.bits(), length, 128))));
-        longest.copied().unwrap_or(0)
-    }
-
-    fn service_class(&self, slot: u32, protocol: u8, service: [u8; 2]) -> u32 {
-        let services = &self.slots[slot as usize & 1].services;
-        let longest = (0..=24).rev().find_map(|length| services.get(&(length, service_bits(protocol, service, length))));
-        longest.copied().unwrap_or(0)
-    }
-
-    fn bitmap(&self, index: u32) -> Option<&Bitmap> {
-        // The kernel's table has an element for every index; what nobody set is empty.
-        Some(self.bitmaps.get(&index).unwrap_or(&Bitmap::EMPTY))
-    }
-
-    fn rule(&self, slot: u32, entry: u32) -> Option<&Rule> {
-        self.slots[slot as usize & 1].entries.get(entry as usize)
     }
 
     fn profile(&self, slot: u32, number: u8) -> Option<&Profile> {

@@ -13,7 +13,7 @@ use firewall_common::{
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
     normalize::{Profile, history::History},
-    rule::{self, AddressPrefix, Bitmap, Rule, ServicePrefix},
+    rule::{self, AddressPrefix, Block, Row, Rule, ServicePrefix},
 };
 
 use super::{DataplaneError, config::ConfigBlock, events::Tallies};
@@ -30,7 +30,8 @@ pub struct Maps {
     pub(super) interfaces: Mutex<Array<MapData, Interface>>,
     pub(super) rules: Mutex<Array<MapData, Rule>>,
     pub(super) profiles: Mutex<Array<MapData, Profile>>,
-    pub(super) bitmaps: Mutex<Array<MapData, Bitmap>>,
+    pub(super) rows: Mutex<Array<MapData, Row>>,
+    pub(super) blocks: Mutex<Array<MapData, Block>>,
     pub(super) addresses: Mutex<LpmTrie<MapData, AddressPrefix, u32>>,
     pub(super) services: Mutex<LpmTrie<MapData, ServicePrefix, u32>>,
     pub(super) counters: Mutex<PerCpuArray<MapData, Counters>>,
@@ -69,7 +70,8 @@ impl Maps {
             interfaces: Mutex::new(typed(ebpf, map::INTERFACES)?),
             rules: Mutex::new(typed(ebpf, map::RULES)?),
             profiles: Mutex::new(typed(ebpf, map::PROFILES)?),
-            bitmaps: Mutex::new(typed(ebpf, map::BITMAPS)?),
+            rows: Mutex::new(typed(ebpf, map::ROWS)?),
+            blocks: Mutex::new(typed(ebpf, map::BLOCKS)?),
             addresses: Mutex::new(typed(ebpf, map::ADDRESSES)?),
             services: Mutex::new(typed(ebpf, map::SERVICES)?),
             counters: Mutex::new(typed(ebpf, map::COUNTERS)?),

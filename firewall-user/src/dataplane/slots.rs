@@ -10,7 +10,7 @@ use firewall_common::{
     abi::map,
     config::Config,
     normalize::profile::MAX_PROFILES,
-    rule::{AddressPrefix, Bitmap, Dimension, MAX_CLASSES, MAX_ENTRIES, MAX_ZONES, ServicePrefix},
+    rule::{AddressPrefix, MAX_BLOCKS, MAX_ENTRIES, MAX_ROWS, ServicePrefix},
 };
 use rustix::thread::{MembarrierCommand, membarrier};
 
@@ -61,23 +61,24 @@ impl Slots {
     fn fill(&mut self, maps: &Maps, slot: u32, policy: &Lowered) -> Result<(), DataplaneError> {
         let index = slot as usize & 1;
         let number = index as u8;
-        let addresses = policy.addresses.iter().map(|(dimension, address, bits, class)| {
+        let addresses = policy.addresses.iter().map(|(dimension, address, bits, row)| {
             let prefix = AddressPrefix { slot: number, dimension: *dimension as u8, address: address.octets() };
-            ((AddressPrefix::FIXED_BITS + u32::from(*bits), prefix), *class)
+            ((AddressPrefix::FIXED_BITS + u32::from(*bits), prefix), *row)
         });
         fill_trie(&mut locked(&maps.addresses), &mut self.addresses[index], addresses).map_err(DataplaneError::map(map::ADDRESSES))?;
-        let services = policy.services.iter().map(|(protocol, port, bits, class)| {
+        let services = policy.services.iter().map(|(protocol, port, bits, row)| {
             let prefix = ServicePrefix { slot: number, protocol: *protocol, port: *port };
-            ((ServicePrefix::FIXED_BITS + u32::from(*bits), prefix), *class)
+            ((ServicePrefix::FIXED_BITS + u32::from(*bits), prefix), *row)
         });
         fill_trie(&mut locked(&maps.services), &mut self.services[index], services).map_err(DataplaneError::map(map::SERVICES))?;
 
-        let mut bitmaps = locked(&maps.bitmaps);
-        for (dimension, class) in unset_classes(policy) {
-            bitmaps.set(dimension.bitmap_index(slot, class), Bitmap::EMPTY, 0).map_err(DataplaneError::map(map::BITMAPS))?;
+        let mut rows = locked(&maps.rows);
+        for (number, row) in (0..).zip(policy.rows.iter().take(MAX_ROWS)) {
+            rows.set(slot * MAX_ROWS as u32 + number, row, 0).map_err(DataplaneError::map(map::ROWS))?;
         }
-        for (dimension, class, bitmap) in policy.bitmaps.iter().filter(|(_, class, _)| (*class as usize) < MAX_CLASSES) {
-            bitmaps.set(dimension.bitmap_index(slot, *class), bitmap, 0).map_err(DataplaneError::map(map::BITMAPS))?;
+        let mut blocks = locked(&maps.blocks);
+        for (number, block) in (0..).zip(policy.blocks.iter().take(MAX_BLOCKS)) {
+            blocks.set(slot * MAX_BLOCKS as u32 + number, block, 0).map_err(DataplaneError::map(map::BLOCKS))?;
         }
         let mut profiles = locked(&maps.profiles);
         for (number, profile) in (0..).zip(policy.profiles.iter().take(MAX_PROFILES)) {
@@ -89,14 +90,6 @@ impl Slots {
         }
         Ok(())
     }
-}
-
-/// Classes a packet may have although the policy gives them no bitmap: they must match nothing, not what an earlier policy left there.
-fn unset_classes(policy: &Lowered) -> Vec<(Dimension, u32)> {
-    let given: HashSet<(Dimension, u32)> = policy.bitmaps.iter().map(|(dimension, class, _)| (*dimension, *class)).collect();
-    let zones = [Dimension::FromZone, Dimension::ToZone].into_iter().flat_map(|side| (0..MAX_ZONES as u32).map(move |zone| (side, zone)));
-    let unnamed = Dimension::ALL.into_iter().map(|dimension| (dimension, 0));
-    zones.chain(unnamed).filter(|class| !given.contains(class)).collect()
 }
 
 /// Makes `trie` hold exactly `wanted` of the slot whose keys are `present`.

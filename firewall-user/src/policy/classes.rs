@@ -1,23 +1,25 @@
 //! The classes of a policy: which entries each address, service and zone is accepted by.
 //!
-//! The tries give only the longest match, so the bitmap of a prefix holds every entry one of whose prefixes covers it. A prefix that
-//! says the same as the one above it is left out, and equal bitmaps share a class. Class 0 is that of values which no prefix covers.
+//! The tries give only the longest match, so the row of a prefix holds every entry one of whose prefixes covers it. A prefix that says the
+//! same as the one above it is left out, and equal rows are kept once.
 
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::Hash,
+    sync::Arc,
+};
 
 use firewall_common::{
     flow::Address,
-    rule::{Bitmap, Dimension, MAX_ADDRESS_PREFIXES, MAX_SERVICE_PREFIXES},
+    rule::{Block, Dimension, MAX_ADDRESS_PREFIXES, MAX_BLOCKS, MAX_SERVICE_PREFIXES, Row},
 };
 
 use super::{
     address::{MAPPED, Prefix, range_prefixes},
     expand::Entry,
+    rows::{Entries, Full, MAX_CLASSES, Pool},
     service::PortRange,
 };
-
-/// Distinct classes a dimension may have. Below the tables' room, so that a later release can add classes of its own.
-pub const MAX_DISTINCT_CLASSES: usize = 1_500;
 
 /// What a policy needs too much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,73 +28,136 @@ pub(super) enum TooMuch {
     Addresses,
     #[error("too many services: the policy comes to more than {} ranges of ports", MAX_SERVICE_PREFIXES / 2)]
     Services,
-    #[error("too many different {0}: they fall into more than {MAX_DISTINCT_CLASSES} classes that different rules accept")]
+    #[error("too many different {0}: addresses, services and zones fall into more than {MAX_CLASSES} classes that different rules accept")]
     Classes(&'static str),
+    #[error("too many different {0}: the rules overlap in more ways than the {MAX_BLOCKS} blocks of 512 rules there is room for")]
+    Blocks(&'static str),
 }
 
-/// Everything but the zones, whose numbers only the controller knows.
+impl TooMuch {
+    fn of(full: Full, dimension: Dimension) -> Self {
+        let what = match dimension {
+            Dimension::FromZone | Dimension::ToZone => "zones",
+            Dimension::Source => "source addresses",
+            Dimension::Destination => "destination addresses",
+            Dimension::Service => "services",
+        };
+        match full {
+            Full::Nodes if dimension == Dimension::Service => Self::Services,
+            Full::Nodes => Self::Addresses,
+            Full::Classes => Self::Classes(what),
+            Full::Blocks => Self::Blocks(what),
+        }
+    }
+}
+
+/// Rows are numbers of the pool's.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Classes {
-    pub(super) bitmaps: Vec<(Dimension, u32, Bitmap)>,
+    pub(super) rows: Vec<Row>,
+    pub(super) blocks: Vec<Block>,
     pub(super) addresses: Vec<(Dimension, Address, u8, u32)>,
     pub(super) services: Vec<(u8, [u8; 2], u8, u32)>,
+    pub(super) sources: Tree,
+    pub(super) destinations: Tree,
+    pub(super) ports: Tree,
+    pub(super) from: ZoneRows,
+    pub(super) to: ZoneRows,
+}
+
+/// The classes of addresses or services.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tree {
+    /// Row of what no prefix covers.
+    pub(super) unnamed: u32,
+    /// Every prefix of the rules with its row, in order.
+    pub(super) prefixes: Vec<(Prefix, u32)>,
+}
+
+/// The classes of one side's zones.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ZoneRows {
+    /// Row of a zone that nothing names.
+    pub(super) unnamed: u32,
+    pub(super) named: BTreeMap<String, u32>,
 }
 
 /// Bits of a service: protocol and port.
 const SERVICE_BITS: u8 = 24;
 
-pub(super) fn build<'e>(entries: &'e [Entry]) -> Result<Classes, TooMuch> {
+/// Builds the classes of entries that lie where they are to lie.
+pub(super) fn build(entries: &[Entry]) -> Result<Classes, TooMuch> {
+    let mut pool = Pool::default();
     let mut classes = Classes::default();
-    for dimension in [Dimension::Source, Dimension::Destination] {
-        let side = |entry: &'e Entry| if dimension == Dimension::Source { entry.source.as_ref() } else { entry.destination.as_ref() };
-        let (any, lists) = gather(entries, side);
-        let mut table = ClassTable::new(any, MAX_ADDRESS_PREFIXES as usize / 2);
-        address_nodes(&lists, &mut table).map_err(|full| full.named(TooMuch::Addresses, dimension))?;
-        classes.addresses.extend(table.nodes.iter().map(|(prefix, class)| (dimension, prefix.address(), prefix.length, *class)));
-        classes.bitmaps.extend(table.bitmaps(dimension));
-    }
+    let zones = |full| TooMuch::of(full, Dimension::FromZone);
+    classes.from = zone_rows(entries, |entry| entry.from.as_deref(), &mut pool).map_err(zones)?;
+    classes.to = zone_rows(entries, |entry| entry.to.as_deref(), &mut pool).map_err(zones)?;
+
+    let (sources, nodes) =
+        address_tree(gather(entries, |entry| entry.source.as_ref()), &mut pool).map_err(|full| TooMuch::of(full, Dimension::Source))?;
+    classes.sources = sources;
+    classes.addresses.extend(nodes.iter().map(|(prefix, row)| (Dimension::Source, prefix.address(), prefix.length, *row)));
+    let (destinations, nodes) = address_tree(gather(entries, |entry| entry.destination.as_ref()), &mut pool)
+        .map_err(|full| TooMuch::of(full, Dimension::Destination))?;
+    classes.destinations = destinations;
+    classes.addresses.extend(nodes.iter().map(|(prefix, row)| (Dimension::Destination, prefix.address(), prefix.length, *row)));
     if classes.addresses.len() > MAX_ADDRESS_PREFIXES as usize / 2 {
         return Err(TooMuch::Addresses);
     }
-    let (any, lists) = gather(entries, |entry| entry.service.as_ref());
-    let mut table = ClassTable::new(any, MAX_SERVICE_PREFIXES as usize / 2);
-    let mut items: Vec<(Prefix, usize)> = Vec::new();
-    for (index, (list, _)) in lists.iter().enumerate() {
-        items.extend(list.iter().flat_map(|range| service_prefixes(*range)).map(|prefix| (prefix, index)));
-    }
-    add_tree(items, &lists, &mut table).map_err(|full| full.named(TooMuch::Services, Dimension::Service))?;
-    classes.services.extend(table.nodes.iter().map(|(prefix, class)| {
+
+    let (ports, nodes) =
+        service_tree(gather(entries, |entry| entry.service.as_ref()), &mut pool).map_err(|full| TooMuch::of(full, Dimension::Service))?;
+    classes.ports = ports;
+    classes.services.extend(nodes.iter().map(|(prefix, row)| {
         let [protocol, high, low, ..] = prefix.bits.to_be_bytes();
-        (protocol, [high, low], prefix.length, *class)
+        (protocol, [high, low], prefix.length, *row)
     }));
-    classes.bitmaps.extend(table.bitmaps(Dimension::Service));
+    (classes.rows, classes.blocks) = pool.into_tables();
     Ok(classes)
 }
 
-/// A list of prefixes or ranges, and the entries that have it.
-type Lists<'e, T> = Vec<(&'e [T], Bitmap)>;
-
-/// The entries without a list, and every distinct list with its entries.
-fn gather<'e, T: Eq + std::hash::Hash>(
-    entries: &'e [Entry],
-    side: impl Fn(&'e Entry) -> Option<&'e std::sync::Arc<[T]>>,
-) -> (Bitmap, Lists<'e, T>) {
-    let mut any = Bitmap::EMPTY;
-    let mut lists: Lists<'e, T> = Vec::new();
-    let mut known: HashMap<&[T], usize> = HashMap::new();
+fn zone_rows<'e>(entries: &'e [Entry], side: impl Fn(&'e Entry) -> Option<&'e [String]>, pool: &mut Pool) -> Result<ZoneRows, Full> {
+    let mut any = Entries::default();
+    let mut named: BTreeMap<&str, Entries> = BTreeMap::new();
     for (number, entry) in entries.iter().enumerate() {
         match side(entry) {
-            None => any.set(number),
-            Some(list) => {
-                let index = *known.entry(list).or_insert_with(|| {
-                    lists.push((list, Bitmap::EMPTY));
-                    lists.len() - 1
-                });
-                lists[index].1.set(number);
-            }
+            None => any.push(number),
+            Some(zones) => zones.iter().for_each(|zone| named.entry(zone).or_default().push(number)),
         }
     }
-    (any, lists)
+    let unnamed = pool.with(Pool::EMPTY, [&any])?;
+    let rows = named.into_iter().map(|(zone, entries)| Ok((zone.to_owned(), pool.with(unnamed, [&entries])?)));
+    Ok(ZoneRows { unnamed, named: rows.collect::<Result<_, Full>>()? })
+}
+
+/// What the entries say of one dimension.
+struct Lists<'e, T> {
+    /// Entries without a list: they accept everything.
+    any: Entries,
+    /// Every distinct list with its entries.
+    lists: Vec<(&'e [T], Entries)>,
+}
+
+fn gather<'e, T: Eq + Hash>(entries: &'e [Entry], side: impl Fn(&'e Entry) -> Option<&'e Arc<[T]>>) -> Lists<'e, T> {
+    let mut gathered = Lists { any: Entries::default(), lists: Vec::new() };
+    // Long lists are shared, and then need not be compared.
+    let mut shared: HashMap<*const T, usize> = HashMap::new();
+    let mut known: HashMap<&[T], usize> = HashMap::new();
+    for (number, entry) in entries.iter().enumerate() {
+        let Some(list) = side(entry) else {
+            gathered.any.push(number);
+            continue;
+        };
+        let lists = &mut gathered.lists;
+        let index = *shared.entry(list.as_ptr()).or_insert_with(|| {
+            *known.entry(list).or_insert_with(|| {
+                lists.push((list, Entries::default()));
+                lists.len() - 1
+            })
+        });
+        lists[index].1.push(number);
+    }
+    gathered
 }
 
 fn service_prefixes(range: PortRange) -> impl Iterator<Item = Prefix> {
@@ -103,98 +168,94 @@ fn service_prefixes(range: PortRange) -> impl Iterator<Item = Prefix> {
         .map(|(bits, length)| Prefix { bits: bits << (128 - u32::from(SERVICE_BITS)), length })
 }
 
+/// A tree, and those of its prefixes that the trie needs.
+type Built = (Tree, Vec<(Prefix, u32)>);
+
+fn service_tree(lists: Lists<'_, PortRange>, pool: &mut Pool) -> Result<Built, Full> {
+    let mut items: Vec<(Prefix, usize)> = Vec::new();
+    for (index, (list, _)) in lists.lists.iter().enumerate() {
+        items.extend(list.iter().flat_map(|range| service_prefixes(*range)).map(|prefix| (prefix, index)));
+    }
+    let mut builder = Builder::new(lists, MAX_SERVICE_PREFIXES as usize / 2, pool)?;
+    builder.add(items)?;
+    Ok(builder.finish())
+}
+
 /// The trees of both families. `::/0` must not accept IPv4, so the mapped space gets a root of its own when an IPv6 prefix lies above it.
-fn address_nodes(lists: &Lists<'_, Prefix>, table: &mut ClassTable) -> Result<(), Full> {
+fn address_tree(lists: Lists<'_, Prefix>, pool: &mut Pool) -> Result<Built, Full> {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
-    for (index, (list, _)) in lists.iter().enumerate() {
+    for (index, (list, _)) in lists.lists.iter().enumerate() {
         for prefix in list.iter() {
             if prefix.is_v4() { &mut v4 } else { &mut v6 }.push((*prefix, index));
         }
     }
     let overshadowed = v6.iter().any(|(prefix, _)| prefix.contains(&MAPPED));
-    add_tree(v6, lists, table)?;
-    let before = table.nodes.len();
-    add_tree(v4, lists, table)?;
-    if overshadowed && !table.nodes[before..].iter().any(|(prefix, _)| *prefix == MAPPED) {
-        let class = 0;
-        table.nodes.push((MAPPED, class));
+    let mut builder = Builder::new(lists, MAX_ADDRESS_PREFIXES as usize / 2, pool)?;
+    builder.add(v6)?;
+    let before = builder.nodes.len();
+    builder.add(v4)?;
+    if overshadowed && !builder.nodes[before..].iter().any(|(prefix, _)| *prefix == MAPPED) {
+        let unnamed = builder.tree.unnamed;
+        builder.nodes.push((MAPPED, unnamed));
     }
-    Ok(())
+    Ok(builder.finish())
 }
 
-/// Adds a node for every prefix that says something else than the one above it.
-fn add_tree<T>(mut items: Vec<(Prefix, usize)>, lists: &Lists<'_, T>, table: &mut ClassTable) -> Result<(), Full> {
-    items.sort_unstable();
-    // The prefixes above the current one, outermost first, with everything that accepts them.
-    let mut above: Vec<(Prefix, Bitmap)> = Vec::new();
-    for same in items.chunk_by(|(a, _), (b, _)| a == b) {
-        let prefix = same[0].0;
-        while above.last().is_some_and(|(outer, _)| !outer.contains(&prefix)) {
-            above.pop();
-        }
-        let outer = above.last().map_or(table.any, |(_, bitmap)| *bitmap);
-        let mut bitmap = outer;
-        for (_, list) in same {
-            for (word, more) in bitmap.0.iter_mut().zip(lists[*list].1.0) {
-                *word |= more;
-            }
-        }
-        if bitmap != outer {
-            table.add(prefix, bitmap)?;
-        }
-        above.push((prefix, bitmap));
-    }
-    Ok(())
-}
-
-enum Full {
-    Nodes,
-    Classes,
-}
-
-impl Full {
-    fn named(self, nodes: TooMuch, dimension: Dimension) -> TooMuch {
-        match self {
-            Self::Nodes => nodes,
-            Self::Classes => TooMuch::Classes(match dimension {
-                Dimension::FromZone | Dimension::ToZone => "zones",
-                Dimension::Source => "source addresses",
-                Dimension::Destination => "destination addresses",
-                Dimension::Service => "services",
-            }),
-        }
-    }
-}
-
-/// Classes of one dimension, numbered as they come up.
-struct ClassTable {
-    any: Bitmap,
-    classes: HashMap<Bitmap, u32>,
+/// Finds the row of every prefix of one dimension.
+struct Builder<'p> {
+    pool: &'p mut Pool,
+    /// Entries of each list.
+    lists: Vec<Entries>,
+    /// Rows by the row above and the lists that a prefix is in: the addresses of a set have one.
+    known: HashMap<(u32, Vec<usize>), u32>,
+    tree: Tree,
     nodes: Vec<(Prefix, u32)>,
     room: usize,
 }
 
-impl ClassTable {
-    fn new(any: Bitmap, room: usize) -> Self {
-        Self { any, classes: HashMap::from([(any, 0)]), nodes: Vec::new(), room }
+impl<'p> Builder<'p> {
+    fn new<T>(lists: Lists<'_, T>, room: usize, pool: &'p mut Pool) -> Result<Self, Full> {
+        let unnamed = pool.with(Pool::EMPTY, [&lists.any])?;
+        let lists = lists.lists.into_iter().map(|(_, entries)| entries).collect();
+        Ok(Self { pool, lists, known: HashMap::new(), tree: Tree { unnamed, prefixes: Vec::new() }, nodes: Vec::new(), room })
     }
 
-    fn add(&mut self, prefix: Prefix, bitmap: Bitmap) -> Result<(), Full> {
-        if self.nodes.len() >= self.room {
-            return Err(Full::Nodes);
+    /// Adds a node for every prefix that says something else than the one above it.
+    fn add(&mut self, mut items: Vec<(Prefix, usize)>) -> Result<(), Full> {
+        items.sort_unstable();
+        // The prefixes above the current one, outermost first.
+        let mut above: Vec<(Prefix, u32)> = Vec::new();
+        for same in items.chunk_by(|(a, _), (b, _)| a == b) {
+            let prefix = same[0].0;
+            while above.last().is_some_and(|(outer, _)| !outer.contains(&prefix)) {
+                above.pop();
+            }
+            let outer = above.last().map_or(self.tree.unnamed, |(_, row)| *row);
+            let row = self.row(outer, same.iter().map(|(_, list)| *list).collect())?;
+            if row != outer {
+                if self.nodes.len() >= self.room {
+                    return Err(Full::Nodes);
+                }
+                self.nodes.push((prefix, row));
+            }
+            self.tree.prefixes.push((prefix, row));
+            above.push((prefix, row));
         }
-        let next = self.classes.len() as u32;
-        let class = *self.classes.entry(bitmap).or_insert(next);
-        if self.classes.len() > MAX_DISTINCT_CLASSES {
-            return Err(Full::Classes);
-        }
-        self.nodes.push((prefix, class));
         Ok(())
     }
 
-    fn bitmaps(&self, dimension: Dimension) -> Vec<(Dimension, u32, Bitmap)> {
-        let mut bitmaps: Vec<_> = self.classes.iter().map(|(bitmap, class)| (dimension, *class, *bitmap)).collect();
-        bitmaps.sort_unstable_by_key(|(_, class, _)| *class);
-        bitmaps
+    fn row(&mut self, outer: u32, lists: Vec<usize>) -> Result<u32, Full> {
+        let key = (outer, lists);
+        if let Some(row) = self.known.get(&key) {
+            return Ok(*row);
+        }
+        let row = self.pool.with(outer, key.1.iter().map(|list| &self.lists[*list]))?;
+        self.known.insert(key, row);
+        Ok(row)
+    }
+
+    fn finish(mut self) -> Built {
+        self.tree.prefixes.sort_unstable();
+        (self.tree, self.nodes)
     }
 }

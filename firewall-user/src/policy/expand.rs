@@ -18,6 +18,8 @@ use super::{
 pub(super) struct Entry {
     /// Index of the rule.
     pub(super) rule: usize,
+    /// Its place among the entries of the policy: the first that matches decides.
+    pub(super) order: u16,
     pub(super) from: Option<Vec<String>>,
     pub(super) source: Option<AddressSet>,
     pub(super) to: Option<Vec<String>>,
@@ -54,7 +56,8 @@ impl Expansion {
             for (to_zones, destination) in &to {
                 let destination = destination.as_deref().map(|prefixes| self.list(prefixes));
                 let (from, to, source) = (from_zones.clone(), to_zones.clone(), source.clone());
-                self.entries.push(Entry { rule, from, source, to, destination, service: service.clone() });
+                let order = self.entries.len() as u16;
+                self.entries.push(Entry { rule, order, from, source, to, destination, service: service.clone() });
             }
         }
         if self.prefixes > MAX_ALL_PREFIXES {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use firewall_common::rule::{MAX_RULE_NUMBERS, MAX_ZONES};
+use firewall_common::rule::{MAX_ENTRIES, MAX_ZONES};
 use toml::{Spanned, de::DeTable};
 
 use super::{
@@ -15,6 +15,7 @@ use super::{
     document::{Value, place},
     expand::Expansion,
     normalizer::InUse,
+    placement,
     rule::{self, Context},
     selector::SELF,
     source::{self, Source, Sources},
@@ -22,7 +23,7 @@ use super::{
 };
 
 /// Rules a policy may have, disabled ones included.
-pub const MAX_RULES: usize = MAX_RULE_NUMBERS;
+pub const MAX_RULES: usize = MAX_ENTRIES;
 /// Bytes of a file up to which all its syntax errors are looked for. Of a larger one only the first is: the parser keeps every error,
 /// and a file of nothing else would take gigabytes.
 const MAX_RECOVERED: usize = 1 << 20;
@@ -66,8 +67,10 @@ pub fn load_sources_at(
     if read.rules.is_empty() {
         return Err(no_rules(&sources).into());
     }
-    let classes = classes::build(&read.expansion.entries).map_err(|error| about_all(&sources, error.to_string()))?;
     let zones = named_zones(&read.expansion, &sources)?;
+    let mut entries = read.expansion.entries;
+    placement::place(&mut entries);
+    let classes = classes::build(&entries).map_err(|error| about_all(&sources, error.to_string()))?;
     let policy = Policy {
         rules: read.rules,
         defaults: definitions.defaults.clone(),
@@ -76,7 +79,7 @@ pub fn load_sources_at(
         normalizers: definitions.normalizers.into_all(),
         profiles: read.profiles.into_list(),
         zones,
-        entries: read.expansion.entries,
+        entries,
         classes,
     };
     Ok((policy, warnings))

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use firewall_common::{
+    classify::{Policies, Zones, first_match},
     flow::{Address, Inspection},
     normalize::{Profile, checks},
-    rule::{Bitmap, Dimension, MAX_RULE_NUMBERS, MAX_ZONES, Rule, ZONE_SELF, rule_flags},
+    rule::{Block, Dimension, FIXED_ROWS, MAX_RULE_NUMBERS, MAX_ZONES, Row, Rule, ZONE_SELF, rule_flags},
+    time::Nanos,
 };
 
-use super::{Policy, rule::RuleInfo, selector::SELF};
+use super::{Policy, classes::ZoneRows, rule::RuleInfo, selector::SELF};
 
 /// Gives zones and rules their stable numbers. `None`: there is no number left.
 pub trait Numbers {
@@ -38,47 +40,73 @@ pub struct Lowered {
     pub entries: Vec<Rule>,
     /// Normalizer profiles by number.
     pub profiles: Vec<Profile>,
-    /// Dimension, class, entries that accept it. Every class of the tables below is here, and every zone number.
-    pub bitmaps: Vec<(Dimension, u32, Bitmap)>,
-    /// Dimension, address, length of the prefix in bits (of 128), class.
+    /// Rows by number: the fixed ones first.
+    pub rows: Vec<Row>,
+    /// Blocks of the rows by number.
+    pub blocks: Vec<Block>,
+    /// Dimension, address, length of the prefix in bits (of 128), row.
     pub addresses: Vec<(Dimension, Address, u8, u32)>,
-    /// Protocol, port (or ICMP type and code), length of the prefix in bits (of 24, the protocol's eight first), class.
+    /// Protocol, port (or ICMP type and code), length of the prefix in bits (of 24, the protocol's eight first), row.
     pub services: Vec<(u8, [u8; 2], u8, u32)>,
 }
 
 /// Lowers a policy.
 pub fn lower(policy: &Policy, numbers: &mut dyn Numbers, clock: &Clock) -> Result<Lowered, LowerError> {
-    let mut rule_numbers: Vec<Option<u16>> = vec![None; policy.rules.len()];
+    let mut rule_numbers = Vec::with_capacity(policy.rules.len());
+    for rule in &policy.rules {
+        let number = if rule.enabled { Some(rule_number(rule, numbers)?) } else { None };
+        rule_numbers.push(number.unwrap_or_default());
+    }
     let mut zone_numbers: BTreeMap<&str, u8> = BTreeMap::from([(SELF, ZONE_SELF)]);
-    let mut entries = Vec::with_capacity(policy.entries.len());
-    for entry in &policy.entries {
+    for zone in &policy.zones {
+        let number = numbers.zone(zone).filter(|number| usize::from(*number) < MAX_ZONES).ok_or_else(|| LowerError::Zones(zone.clone()))?;
+        zone_numbers.insert(zone, number);
+    }
+    let entries = policy.entries.iter().map(|entry| {
         let rule = &policy.rules[entry.rule];
-        let number = match rule_numbers[entry.rule] {
-            Some(number) => number,
-            None => numbers
-                .rule(&rule.name)
-                .filter(|number| usize::from(*number) < MAX_RULE_NUMBERS)
-                .ok_or_else(|| LowerError::Rules(rule.name.clone()))?,
-        };
-        rule_numbers[entry.rule] = Some(number);
-        entries.push(lower_rule(rule, &policy.profiles[usize::from(rule.profile)], number, clock));
-        for zone in entry.from.iter().chain(&entry.to).flatten() {
-            if !zone_numbers.contains_key(zone.as_str()) {
-                let number =
-                    numbers.zone(zone).filter(|number| usize::from(*number) < MAX_ZONES).ok_or_else(|| LowerError::Zones(zone.clone()))?;
-                zone_numbers.insert(zone, number);
-            }
+        let lowered = lower_rule(rule, &policy.profiles[usize::from(rule.profile)], rule_numbers[entry.rule], clock);
+        Rule { order: entry.order, ..lowered }
+    });
+    let classes = &policy.classes;
+    let mut rows = fixed_rows(policy, &zone_numbers);
+    rows.extend(&classes.rows);
+    let behind = FIXED_ROWS as u32;
+    Ok(Lowered {
+        entries: entries.collect(),
+        profiles: policy.profiles.clone(),
+        rows,
+        blocks: classes.blocks.clone(),
+        addresses: classes.addresses.iter().map(|(side, address, length, row)| (*side, *address, *length, behind + row)).collect(),
+        services: classes.services.iter().map(|(protocol, port, length, row)| (*protocol, *port, *length, behind + row)).collect(),
+    })
+}
+
+fn rule_number(rule: &RuleInfo, numbers: &mut dyn Numbers) -> Result<u16, LowerError> {
+    let number = numbers.rule(&rule.name).filter(|number| usize::from(*number) < MAX_RULE_NUMBERS);
+    number.ok_or_else(|| LowerError::Rules(rule.name.clone()))
+}
+
+/// Rows of every zone number, and of the addresses and services that nothing names.
+fn fixed_rows(policy: &Policy, numbers: &BTreeMap<&str, u8>) -> Vec<Row> {
+    let classes = &policy.classes;
+    // A policy without any entry has no rows either.
+    let row = |number: u32| classes.rows.get(number as usize).copied().unwrap_or(Row::EMPTY);
+    let mut rows = vec![Row::EMPTY; FIXED_ROWS];
+    for (dimension, zones) in [(Dimension::FromZone, &classes.from), (Dimension::ToZone, &classes.to)] {
+        let ZoneRows { unnamed, named } = zones;
+        for zone in 0..MAX_ZONES as u8 {
+            rows[dimension.fixed_row(zone) as usize] = row(*unnamed);
+        }
+        for (zone, number) in named.iter().filter_map(|(name, named)| Some((numbers.get(name.as_str())?, named))) {
+            rows[dimension.fixed_row(*zone) as usize] = row(*number);
         }
     }
-    let mut bitmaps = zone_bitmaps(policy, &zone_numbers);
-    bitmaps.extend(&policy.classes.bitmaps);
-    Ok(Lowered {
-        entries,
-        profiles: policy.profiles.clone(),
-        bitmaps,
-        addresses: policy.classes.addresses.clone(),
-        services: policy.classes.services.clone(),
-    })
+    for (dimension, tree) in
+        [(Dimension::Source, &classes.sources), (Dimension::Destination, &classes.destinations), (Dimension::Service, &classes.ports)]
+    {
+        rows[dimension.fixed_row(0) as usize] = row(tree.unnamed);
+    }
+    rows
 }
 
 fn lower_rule(rule: &RuleInfo, profile: &Profile, number: u16, clock: &Clock) -> Rule {
@@ -91,7 +119,7 @@ fn lower_rule(rule: &RuleInfo, profile: &Profile, number: u16, clock: &Clock) ->
         inspection: rule.inspection as u8,
         flags: if rule.sanity_off { rule_flags::SANITY_OFF } else { 0 },
         profile: rule.profile,
-        reserved: [0; 2],
+        order: 0,
         one_sided_quota: rule.one_sided_flows,
         checks: profile.checks & applicable,
         timeouts: rule.timeouts,
@@ -104,24 +132,6 @@ fn monotonic(expires: jiff::Timestamp, clock: &Clock) -> u64 {
     let moment = i128::from(clock.monotonic_ns).saturating_add(left).max(1);
     // Beyond five centuries: never.
     u64::try_from(moment).unwrap_or(0)
-}
-
-/// A bitmap for every zone number: what the policy names, and "any" for the others.
-fn zone_bitmaps(policy: &Policy, numbers: &BTreeMap<&str, u8>) -> Vec<(Dimension, u32, Bitmap)> {
-    let mut from = vec![Bitmap::EMPTY; MAX_ZONES];
-    let mut to = from.clone();
-    for (index, entry) in policy.entries.iter().enumerate() {
-        for (zones, bitmaps) in [(&entry.from, &mut from), (&entry.to, &mut to)] {
-            match zones {
-                None => bitmaps.iter_mut().for_each(|bitmap| bitmap.set(index)),
-                Some(zones) => {
-                    zones.iter().filter_map(|zone| numbers.get(zone.as_str())).for_each(|zone| bitmaps[usize::from(*zone)].set(index));
-                }
-            }
-        }
-    }
-    let numbered = |dimension, bitmaps: Vec<Bitmap>| bitmaps.into_iter().zip(0..).map(move |(bitmap, zone)| (dimension, zone, bitmap));
-    numbered(Dimension::FromZone, from).chain(numbered(Dimension::ToZone, to)).collect()
 }
 
 impl Lowered {
@@ -140,33 +150,41 @@ impl Lowered {
         port: [u8; 2],
         now_ns: u64,
     ) -> Option<usize> {
+        let zones = Zones { from: from_zone, to: to_zone };
         let classes = [
-            (Dimension::FromZone, u32::from(from_zone)),
-            (Dimension::ToZone, u32::from(to_zone)),
-            (Dimension::Source, self.address_class(Dimension::Source, source)),
-            (Dimension::Destination, self.address_class(Dimension::Destination, destination)),
-            (Dimension::Service, self.service_class(protocol, port)),
+            self.address_class(0, Dimension::Source, source),
+            self.address_class(0, Dimension::Destination, destination),
+            self.service_class(0, protocol, port),
         ];
-        let mut accepting = Bitmap([u64::MAX; firewall_common::rule::BITMAP_WORDS]);
-        for (dimension, class) in classes {
-            let (_, _, bitmap) = self.bitmaps.iter().find(|(d, c, _)| (*d, *c) == (dimension, class))?;
-            accepting.0.iter_mut().zip(bitmap.0).for_each(|(word, other)| *word &= other);
-        }
-        let in_force = |entry: &Rule| entry.expires == 0 || now_ns < entry.expires;
-        self.entries.iter().enumerate().position(|(index, entry)| accepting.contains(index) && in_force(entry))
+        first_match(self, 0, zones, classes, Nanos(now_ns)).map(|entry| entry as usize)
     }
+}
 
-    fn address_class(&self, side: Dimension, address: &Address) -> u32 {
+/// The one policy is in both slots.
+impl Policies for Lowered {
+    fn address_class(&self, _: u32, side: Dimension, address: &Address) -> u32 {
         let bits = address.bits();
         let covers = |prefix: &Address, length: u8| (prefix.bits() ^ bits) & super::address::mask(length) == 0;
         let of_side = self.addresses.iter().filter(|(dimension, prefix, length, _)| *dimension == side && covers(prefix, *length));
-        of_side.max_by_key(|(_, _, length, _)| *length).map_or(0, |(_, _, _, class)| *class)
+        of_side.max_by_key(|(_, _, length, _)| *length).map_or(0, |(_, _, _, row)| *row)
     }
 
-    fn service_class(&self, protocol: u8, port: [u8; 2]) -> u32 {
+    fn service_class(&self, _: u32, protocol: u8, port: [u8; 2]) -> u32 {
         let key = |protocol: u8, port: [u8; 2]| u32::from_be_bytes([protocol, port[0], port[1], 0]);
         let covers = |p: u8, q: [u8; 2], length: u8| length == 0 || (key(p, q) ^ key(protocol, port)) >> (32 - u32::from(length)) == 0;
         let covering = self.services.iter().filter(|(p, q, length, _)| covers(*p, *q, *length));
-        covering.max_by_key(|(_, _, length, _)| *length).map_or(0, |(_, _, _, class)| *class)
+        covering.max_by_key(|(_, _, length, _)| *length).map_or(0, |(_, _, _, row)| *row)
+    }
+
+    fn row(&self, _: u32, row: u32) -> Option<&Row> {
+        self.rows.get(row as usize)
+    }
+
+    fn block(&self, _: u32, block: u16) -> Option<&Block> {
+        self.blocks.get(usize::from(block))
+    }
+
+    fn rule(&self, _: u32, entry: u32) -> Option<&Rule> {
+        self.entries.get(entry as usize)
     }
 }

@@ -16,7 +16,9 @@ mod knob;
 mod load;
 mod lower;
 mod normalizer;
+mod placement;
 mod print;
+mod rows;
 mod rule;
 mod selector;
 mod service;
@@ -29,13 +31,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use firewall_common::normalize::Profile;
 
-pub use classes::MAX_DISTINCT_CLASSES;
 pub use definitions::{DEFAULT_ONE_SIDED_FLOWS, DEFAULT_REJECT_RATE, Defaults, DropOrPass};
 pub use diagnostic::{Diagnostic, Diagnostics, MAX_SHOWN, Warning};
 pub use knob::Setting;
 pub use load::{MAX_RULES, load, load_sources, load_sources_at, read_sources};
 pub use lower::{Clock, LowerError, Lowered, Numbers, lower};
 pub use normalizer::{Normalizer, built_in_normalizers};
+pub use rows::MAX_CLASSES;
 pub use rule::RuleInfo;
 pub use source::{MAX_BYTES, Source};
 
@@ -51,6 +53,7 @@ pub struct Policy {
     /// What the enabled rules' profiles ask for, by number.
     profiles: Vec<Profile>,
     zones: BTreeSet<String>,
+    /// Where they lie for the dataplane.
     entries: Vec<expand::Entry>,
     classes: classes::Classes,
 }

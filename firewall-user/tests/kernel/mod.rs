@@ -27,7 +27,7 @@ use firewall_common::{
     },
     parse::{self, Descriptor},
     reason::Reason,
-    rule::{AddressPrefix, Bitmap, MAX_ENTRIES, Rule, ServicePrefix},
+    rule::{AddressPrefix, Block, MAX_BLOCKS, MAX_ENTRIES, MAX_ROWS, Row, Rule, ServicePrefix},
     testing::{
         builder::hex,
         play::Subject,
@@ -59,7 +59,8 @@ pub struct Kernel {
     interfaces: Array<MapData, Interface>,
     rules: Array<MapData, Rule>,
     profiles: Array<MapData, Profile>,
-    bitmaps: Array<MapData, Bitmap>,
+    rows: Array<MapData, Row>,
+    blocks: Array<MapData, Block>,
     addresses: LpmTrie<MapData, AddressPrefix, u32>,
     services: LpmTrie<MapData, ServicePrefix, u32>,
     established: HashMap<MapData, FlowKey, Flow>,
@@ -134,7 +135,8 @@ impl Kernel {
             interfaces: typed(&mut ebpf, map::INTERFACES),
             rules: typed(&mut ebpf, map::RULES),
             profiles: typed(&mut ebpf, map::PROFILES),
-            bitmaps: typed(&mut ebpf, map::BITMAPS),
+            rows: typed(&mut ebpf, map::ROWS),
+            blocks: typed(&mut ebpf, map::BLOCKS),
             addresses: typed(&mut ebpf, map::ADDRESSES),
             services: typed(&mut ebpf, map::SERVICES),
             established: typed(&mut ebpf, map::ESTABLISHED),
@@ -312,8 +314,11 @@ impl Subject for Kernel {
         for (number, profile) in (0..).zip(&tables.profiles) {
             self.profiles.set(slot * MAX_PROFILES as u32 + number, profile, 0).expect("the profile can be written");
         }
-        for (dimension, class, bitmap) in &tables.bitmaps {
-            self.bitmaps.set(dimension.bitmap_index(slot, *class), bitmap, 0).expect("the bitmap can be written");
+        for (number, row) in (0..).zip(&tables.rows) {
+            self.rows.set(slot * MAX_ROWS as u32 + number, row, 0).expect("the row can be written");
+        }
+        for (number, block) in (0..).zip(&tables.blocks) {
+            self.blocks.set(slot * MAX_BLOCKS as u32 + number, block, 0).expect("the block can be written");
         }
         let addresses: Vec<_> = tables
             .addresses

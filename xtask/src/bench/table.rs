@@ -12,7 +12,7 @@ use firewall_common::{
     config::{Config, FULL_SCALE, Interface},
     flow::{Address, Endpoint, Flow, FlowKey, Inspection, LAYOUT_VERSION, State, features, flow_flags, peer_flags},
     normalize::{Profile, randomize},
-    rule::{Action, Bitmap, Dimension, Rule, Timeouts},
+    rule::{Action, Block, FIXED_ROWS, Row, Rule, Timeouts},
 };
 
 /// Even: the policy lies in slot 0.
@@ -38,13 +38,13 @@ pub fn load(object: &[u8], capacity: u32) -> Result<Ebpf> {
     let settings =
         Config { layout: LAYOUT_VERSION, generation: GENERATION, timeout_scale: FULL_SCALE, reject_rate: 100, ..Config::default() };
     array::<Config>(&mut ebpf, map::CONFIG)?.set(0, settings, 0)?;
-    let mut first = Bitmap::EMPTY;
-    first.set(0);
-    let mut bitmaps = array::<Bitmap>(&mut ebpf, map::BITMAPS)?;
-    for dimension in Dimension::ALL {
-        for class in [0, u32::from(ZONE)] {
-            bitmaps.set(dimension.bitmap_index(0, class), first, 0)?;
-        }
+    let (mut first, mut row) = (Block::EMPTY, Row::EMPTY);
+    first.0[0] = 1;
+    row.summary[0] = 1;
+    array::<Block>(&mut ebpf, map::BLOCKS)?.set(0, first, 0)?;
+    let mut rows = array::<Row>(&mut ebpf, map::ROWS)?;
+    for number in 0..FIXED_ROWS as u32 {
+        rows.set(number, row, 0)?;
     }
     Ok(ebpf)
 }

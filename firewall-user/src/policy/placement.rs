@@ -1,0 +1,52 @@
+//! Where entries lie. A search looks at the words of 64 entries in which each of a packet's five values has any entry; they are few when
+//! entries that match alike lie together. So entries are sorted by what they match, and only those of one word by the policy's order, which
+//! the search relies on.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::expand::Entry;
+
+/// Puts entries into the order they lie in.
+pub(super) fn place(entries: &mut [Entry]) {
+    let sources = Ranks::new(entries.iter().filter_map(|entry| entry.source.as_ref()));
+    let destinations = Ranks::new(entries.iter().filter_map(|entry| entry.destination.as_ref()));
+    let services = Ranks::new(entries.iter().filter_map(|entry| entry.service.as_ref()));
+    // What matches every value comes first of all.
+    entries.sort_by_cached_key(|entry| {
+        let of = |rank: Option<u32>| rank.map_or(0, |rank| rank + 1);
+        (
+            entry.from.clone(),
+            entry.to.clone(),
+            of(entry.source.as_ref().map(|list| sources.of(list))),
+            of(entry.destination.as_ref().map(|list| destinations.of(list))),
+            of(entry.service.as_ref().map(|list| services.of(list))),
+            entry.order,
+        )
+    });
+    entries.chunks_mut(64).for_each(|word| word.sort_unstable_by_key(|entry| entry.order));
+}
+
+/// Lists by what they hold: of two that begin close to each other the ranks are close.
+struct Ranks<T>(HashMap<*const T, u32>);
+
+impl<T: Ord> Ranks<T> {
+    fn new<'l>(lists: impl Iterator<Item = &'l Arc<[T]>>) -> Self
+    where
+        T: 'l,
+    {
+        let mut distinct: HashMap<*const T, &[T]> = lists.map(|list| (list.as_ptr(), &**list)).collect();
+        let mut sorted: Vec<(*const T, &[T])> = distinct.drain().collect();
+        sorted.sort_unstable_by(|(_, a), (_, b)| a.cmp(b));
+        let mut rank = 0;
+        let mut ranks = HashMap::with_capacity(sorted.len());
+        for (number, (pointer, list)) in sorted.iter().enumerate() {
+            rank += u32::from(number > 0 && *list != sorted[number - 1].1);
+            ranks.insert(*pointer, rank);
+        }
+        Self(ranks)
+    }
+
+    fn of(&self, list: &Arc<[T]>) -> u32 {
+        self.0.get(&list.as_ptr()).copied().unwrap_or_default()
+    }
+}
