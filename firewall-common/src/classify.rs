@@ -200,8 +200,19 @@ pub fn first_match<P: Policies>(policies: &P, slot: u32, zones: Zones, classes: 
         row(Dimension::Destination, destination)?,
         row(Dimension::Service, service)?,
     ];
-    let mut search =
-        Search { policies, now: now.0, rows, candidates: 0, bits: 0, slot, summary: 0, word: 0, found: NONE, order: u32::MAX, finished: false };
+    let mut search = Search {
+        policies,
+        now: now.0,
+        rows,
+        candidates: 0,
+        bits: 0,
+        slot,
+        summary: 0,
+        word: 0,
+        found: NONE,
+        order: u32::MAX,
+        finished: false,
+    };
     verifier::repeat((SUMMARY_WORDS + ROW_WORDS) as u32 + 1 + MOST_EXPIRED, &mut search);
     if search.finished && search.found != NONE { Some(search.found) } else { None }
 }

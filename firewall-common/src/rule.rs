@@ -21,7 +21,7 @@ pub const BLOCK_WORDS: usize = 8;
 /// Blocks of a row.
 pub const ROW_BLOCKS: usize = ROW_WORDS / BLOCK_WORDS;
 /// Rows of one policy: each is one class, the values of one dimension that the same entries accept.
-pub const MAX_ROWS: usize = 32_768;
+pub const MAX_ROWS: usize = 65_536;
 /// Distinct blocks of one policy. All numbers of the type are blocks.
 pub const MAX_BLOCKS: usize = 1 << 16;
 /// Distinct zones, `self` included.

@@ -11,6 +11,7 @@ pub mod ctcp;
 pub mod demo;
 pub mod ebpf;
 pub mod fuzz;
+pub mod mixed;
 pub mod netns;
 pub mod pattern;
 pub mod progress;

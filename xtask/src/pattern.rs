@@ -31,7 +31,8 @@ impl Pattern {
         expected == bytes
     }
 
-    fn next_word(&mut self) -> u64 {
+    /// The next eight bytes, as a number.
+    pub fn next_word(&mut self) -> u64 {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,7 +1,7 @@
 //! Stable numbers for rules and zones. The dataplane knows numbers only; the names lie beside them in pinned maps, so that a rule keeps
 //! its number, and with it its counters and flows, through reloads and restarts.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use firewall_common::rule::{MAX_RULE_NUMBERS, MAX_ZONES, ZONE_SELF};
 
@@ -19,6 +19,8 @@ const NO_RULE: usize = 0;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
     rules: Vec<Option<String>>,
+    /// Numbers of the rules by name.
+    numbers: HashMap<String, u16>,
     zones: Vec<Option<String>>,
 }
 
@@ -41,6 +43,11 @@ pub struct Draft<'a> {
     in_use: &'a InUse,
     new_rules: Vec<u16>,
     new_zones: Vec<u8>,
+    /// The new rules' numbers once more.
+    taken: HashSet<usize>,
+    /// Below these numbers no rule's is free any more, and none can be taken from a rule that is gone.
+    free_from: usize,
+    replaceable_from: usize,
 }
 
 impl Names {
@@ -53,7 +60,8 @@ impl Names {
         rules.resize(MAX_RULE_NUMBERS, None);
         zones.resize(MAX_ZONES, None);
         zones[usize::from(ZONE_SELF)] = Some(SELF.to_owned());
-        Self { rules, zones }
+        let numbers = rules.iter().zip(0..).filter_map(|(name, number)| Some((name.clone()?, number))).collect();
+        Self { rules, numbers, zones }
     }
 
     /// The rule's name; its number in digits when it has none.
@@ -64,7 +72,7 @@ impl Names {
 
     #[must_use]
     pub fn rule_number(&self, name: &str) -> Option<u16> {
-        position(&self.rules, name).and_then(|number| u16::try_from(number).ok())
+        self.numbers.get(name).copied()
     }
 
     #[must_use]
@@ -79,7 +87,16 @@ impl Names {
 
     #[must_use]
     pub fn draft<'a>(&self, in_use: &'a InUse) -> Draft<'a> {
-        Draft { names: self.clone(), in_use, new_rules: Vec::new(), new_zones: Vec::new() }
+        let fresh = NO_RULE + 1;
+        Draft {
+            names: self.clone(),
+            in_use,
+            new_rules: Vec::new(),
+            new_zones: Vec::new(),
+            taken: HashSet::new(),
+            free_from: fresh,
+            replaceable_from: fresh,
+        }
     }
 }
 
@@ -127,17 +144,25 @@ impl Numbers for Draft<'_> {
         }
         let names = &self.names.rules;
         let not_live = |number: &usize| u16::try_from(*number).is_ok_and(|number| !self.in_use.rules.contains(&number));
-        let fresh = NO_RULE + 1..names.len();
-        let free = fresh.clone().find(|number| names[*number].is_none() && not_live(number));
+        let free = (self.free_from..names.len()).find(|number| names[*number].is_none() && not_live(number));
+        self.free_from = free.unwrap_or(names.len());
         let number = free.or_else(|| {
-            let replaceable =
-                |number: &usize| names[*number].as_ref().is_some_and(|name| !self.in_use.rule_names.contains(name)) && not_live(number);
-            fresh.clone().find(|number| replaceable(number) && !self.new_rules.iter().any(|new| usize::from(*new) == *number))
+            let replaceable = |number: &usize| {
+                let known = names[*number].as_ref();
+                known.is_some_and(|name| !self.in_use.rule_names.contains(name)) && not_live(number) && !self.taken.contains(number)
+            };
+            let found = (self.replaceable_from..names.len()).find(replaceable);
+            self.replaceable_from = found.unwrap_or(names.len());
+            found
         })?;
-        self.names.rules[number] = Some(name.to_owned());
-        let number = u16::try_from(number).ok()?;
-        self.new_rules.push(number);
-        Some(number)
+        if let Some(old) = self.names.rules[number].replace(name.to_owned()) {
+            self.names.numbers.remove(&old);
+        }
+        let short = u16::try_from(number).ok()?;
+        self.names.numbers.insert(name.to_owned(), short);
+        self.taken.insert(number);
+        self.new_rules.push(short);
+        Some(short)
     }
 }
 

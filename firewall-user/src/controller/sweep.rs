@@ -126,9 +126,10 @@ impl State {
 
     /// The dataplane adds to these numbers as flows come; what it added since the tables were read is counted by the next sweep.
     fn write_one_sided(&mut self, maps: &Maps, counted: Vec<u32>) -> Result<(), DataplaneError> {
-        for (rule, (count, written)) in (0..).zip(counted.iter().zip(&self.one_sided)) {
+        let there = maps.all_one_sided()?;
+        for (rule, ((count, written), there)) in (0..).zip(counted.iter().zip(&self.one_sided).zip(there)) {
             // A rule without any needs no write, unless it had some, or the dataplane has counted one that is gone already.
-            if *count != 0 || *written != 0 || maps.one_sided(rule)? != 0 {
+            if *count != 0 || *written != 0 || there != 0 {
                 maps.set_one_sided(rule, *count)?;
             }
         }

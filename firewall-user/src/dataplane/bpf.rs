@@ -74,7 +74,7 @@ unsafe fn bpf<T: IntoBytes + Immutable>(command: libc::c_int, attributes: &mut T
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(i32::try_from(result).unwrap_or(i32::MAX)) }
 }
 
-/// Reads every entry of a hash table, [`BATCH`] at a time, and hands it to `visit`.
+/// Reads every entry of a hash table or array, [`BATCH`] at a time, and hands it to `visit`.
 ///
 /// With `lock`, each value is copied under its lock. Entries that come or go during the read may or may not be seen.
 ///
@@ -100,8 +100,8 @@ where
             elem_flags: if lock { BPF_F_LOCK } else { 0 },
             flags: 0,
         };
-        // SAFETY: `keys` and `values` hold `room` elements of the map's sizes (the typed handles checked them), and a hash table's
-        // position is a u32.
+        // SAFETY: `keys` and `values` hold `room` elements of the map's sizes (the typed handles checked them), and the position
+        // in a hash table or array is a u32.
         let result = unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attributes) };
         let last = match result {
             Ok(_) => false,

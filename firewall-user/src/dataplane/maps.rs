@@ -1,10 +1,13 @@
 //! Typed handles on the dataplane's maps.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    os::fd::AsFd as _,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use aya::{
     Ebpf, Pod,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray},
+    maps::{Array, HashMap, IterableMap as _, LpmTrie, Map, MapData, MapError, PerCpuArray},
 };
 use firewall_common::{
     abi::map,
@@ -16,7 +19,7 @@ use firewall_common::{
     rule::{self, AddressPrefix, Block, Row, Rule, ServicePrefix},
 };
 
-use super::{DataplaneError, config::ConfigBlock, events::Tallies};
+use super::{DataplaneError, bpf::read_table, config::ConfigBlock, events::Tallies};
 
 pub(super) type Table<K, V> = HashMap<MapData, K, V>;
 
@@ -117,6 +120,19 @@ impl Maps {
     /// One-sided established bypass flows the dataplane counts against a rule.
     pub fn one_sided(&self, rule: u16) -> Result<u32, DataplaneError> {
         locked(&self.one_sided).get(&rule.into(), 0).map_err(DataplaneError::map(map::ONE_SIDED))
+    }
+
+    /// The same of every rule, by number.
+    pub fn all_one_sided(&self) -> Result<Vec<u32>, DataplaneError> {
+        let handle = locked(&self.one_sided);
+        let mut counts = vec![0; handle.len() as usize];
+        let read = read_table(handle.map().fd().as_fd(), false, |rule: u32, flows: u32| {
+            if let Some(count) = counts.get_mut(rule as usize) {
+                *count = flows;
+            }
+        });
+        read.map_err(|source| DataplaneError::System { what: "reading the one-sided flows of all rules", source })?;
+        Ok(counts)
     }
 
     pub fn set_one_sided(&self, rule: u16, flows: u32) -> Result<(), DataplaneError> {

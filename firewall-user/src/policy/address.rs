@@ -40,9 +40,9 @@ impl Prefix {
         self.length <= other.length && other.bits & mask(self.length) == self.bits
     }
 
-    /// As [`Self::contains`], for prefixes of one family.
-    pub(super) fn covers(&self, other: &Self) -> bool {
-        self.is_v4() == other.is_v4() && self.contains(other)
+    /// How many values there are; one too few for the whole space.
+    pub(super) fn size(&self) -> u128 {
+        if self.length == 0 { u128::MAX } else { 1 << (128 - self.length) }
     }
 
     pub(super) fn address(&self) -> Address {

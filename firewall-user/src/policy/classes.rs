@@ -70,8 +70,19 @@ pub(super) struct Classes {
 pub(super) struct Tree {
     /// Row of what no prefix covers.
     pub(super) unnamed: u32,
-    /// Every prefix of the rules with its row, in order.
-    pub(super) prefixes: Vec<(Prefix, u32)>,
+    /// Whether there is such a value: of IPv6 (or a service), of IPv4.
+    pub(super) unnamed_exists: [bool; 2],
+    /// Every prefix of the rules, in order.
+    pub(super) prefixes: Vec<Named>,
+}
+
+/// A prefix that rules name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named {
+    pub(super) prefix: Prefix,
+    pub(super) row: u32,
+    /// Whether it has a value that no longer prefix covers.
+    pub(super) exists: bool,
 }
 
 /// The classes of one side's zones.
@@ -160,7 +171,7 @@ fn gather<'e, T: Eq + Hash>(entries: &'e [Entry], side: impl Fn(&'e Entry) -> Op
     gathered
 }
 
-fn service_prefixes(range: PortRange) -> impl Iterator<Item = Prefix> {
+pub(super) fn service_prefixes(range: PortRange) -> impl Iterator<Item = Prefix> {
     let protocol = u128::from(range.protocol) << 16;
     let first = protocol | u128::from(range.low);
     range_prefixes(first, protocol | u128::from(range.high), SERVICE_BITS)
@@ -177,7 +188,8 @@ fn service_tree(lists: Lists<'_, PortRange>, pool: &mut Pool) -> Result<Built, F
         items.extend(list.iter().flat_map(|range| service_prefixes(*range)).map(|prefix| (prefix, index)));
     }
     let mut builder = Builder::new(lists, MAX_SERVICE_PREFIXES as usize / 2, pool)?;
-    builder.add(items)?;
+    let whole = Prefix { bits: 0, length: 0 };
+    builder.tree.unnamed_exists = [builder.add(items, whole)?; 2];
     Ok(builder.finish())
 }
 
@@ -191,9 +203,9 @@ fn address_tree(lists: Lists<'_, Prefix>, pool: &mut Pool) -> Result<Built, Full
     }
     let overshadowed = v6.iter().any(|(prefix, _)| prefix.contains(&MAPPED));
     let mut builder = Builder::new(lists, MAX_ADDRESS_PREFIXES as usize / 2, pool)?;
-    builder.add(v6)?;
+    let unnamed_v6 = builder.add(v6, Prefix { bits: 0, length: 0 })?;
     let before = builder.nodes.len();
-    builder.add(v4)?;
+    builder.tree.unnamed_exists = [unnamed_v6, builder.add(v4, MAPPED)?];
     if overshadowed && !builder.nodes[before..].iter().any(|(prefix, _)| *prefix == MAPPED) {
         let unnamed = builder.tree.unnamed;
         builder.nodes.push((MAPPED, unnamed));
@@ -217,20 +229,24 @@ impl<'p> Builder<'p> {
     fn new<T>(lists: Lists<'_, T>, room: usize, pool: &'p mut Pool) -> Result<Self, Full> {
         let unnamed = pool.with(Pool::EMPTY, [&lists.any])?;
         let lists = lists.lists.into_iter().map(|(_, entries)| entries).collect();
-        Ok(Self { pool, lists, known: HashMap::new(), tree: Tree { unnamed, prefixes: Vec::new() }, nodes: Vec::new(), room })
+        let tree = Tree { unnamed, ..Tree::default() };
+        Ok(Self { pool, lists, known: HashMap::new(), tree, nodes: Vec::new(), room })
     }
 
-    /// Adds a node for every prefix that says something else than the one above it.
-    fn add(&mut self, mut items: Vec<(Prefix, usize)>) -> Result<(), Full> {
+    /// Adds a node for every prefix that says something else than the one above it. Tells whether `whole` has a value that none covers.
+    fn add(&mut self, mut items: Vec<(Prefix, usize)>, whole: Prefix) -> Result<bool, Full> {
         items.sort_unstable();
-        // The prefixes above the current one, outermost first.
-        let mut above: Vec<(Prefix, u32)> = Vec::new();
+        let mut uncovered = whole.size();
+        // The prefixes above the current one, outermost first, by their place; and how many of their values none below them covers.
+        let mut above: Vec<(usize, u128)> = Vec::new();
         for same in items.chunk_by(|(a, _), (b, _)| a == b) {
             let prefix = same[0].0;
-            while above.last().is_some_and(|(outer, _)| !outer.contains(&prefix)) {
-                above.pop();
+            while let Some((outer, left)) = above.pop_if(|(outer, _)| !self.tree.prefixes[*outer].prefix.contains(&prefix)) {
+                self.tree.prefixes[outer].exists = left > 0;
             }
-            let outer = above.last().map_or(self.tree.unnamed, |(_, row)| *row);
+            let outer = above.last().map_or(self.tree.unnamed, |(outer, _)| self.tree.prefixes[*outer].row);
+            let left = above.last_mut().map_or(&mut uncovered, |(_, left)| left);
+            *left = left.saturating_sub(prefix.size());
             let row = self.row(outer, same.iter().map(|(_, list)| *list).collect())?;
             if row != outer {
                 if self.nodes.len() >= self.room {
@@ -238,10 +254,13 @@ impl<'p> Builder<'p> {
                 }
                 self.nodes.push((prefix, row));
             }
-            self.tree.prefixes.push((prefix, row));
-            above.push((prefix, row));
+            above.push((self.tree.prefixes.len(), prefix.size()));
+            self.tree.prefixes.push(Named { prefix, row, exists: true });
         }
-        Ok(())
+        for (outer, left) in above {
+            self.tree.prefixes[outer].exists = left > 0;
+        }
+        Ok(uncovered > 0)
     }
 
     fn row(&mut self, outer: u32, lists: Vec<usize>) -> Result<u32, Full> {
@@ -255,7 +274,7 @@ impl<'p> Builder<'p> {
     }
 
     fn finish(mut self) -> Built {
-        self.tree.prefixes.sort_unstable();
+        self.tree.prefixes.sort_unstable_by_key(|named| named.prefix);
         (self.tree, self.nodes)
     }
 }

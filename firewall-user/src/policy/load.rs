@@ -60,10 +60,9 @@ pub fn load_sources_at(
     }
     let definitions = read_definitions(&documents, &mut report);
     let read = read_rules(&documents, Context { definitions: &definitions, zones }, &mut report);
-    if !report.failed() {
-        warnings::check(&read.rules, &read.places, &read.expansion.entries, now, &mut report);
+    if report.failed() {
+        return Err(report.finish().err().unwrap_or_else(|| unexplained(&sources)));
     }
-    let warnings = report.finish()?;
     if read.rules.is_empty() {
         return Err(no_rules(&sources).into());
     }
@@ -71,6 +70,8 @@ pub fn load_sources_at(
     let mut entries = read.expansion.entries;
     placement::place(&mut entries);
     let classes = classes::build(&entries).map_err(|error| about_all(&sources, error.to_string()))?;
+    warnings::check(&read.rules, &read.places, (&entries, &classes), now, &mut report);
+    let warnings = report.finish()?;
     let policy = Policy {
         rules: read.rules,
         defaults: definitions.defaults.clone(),

@@ -6,6 +6,7 @@
 
 mod address;
 mod classes;
+mod coverage;
 mod definitions;
 mod diagnostic;
 mod document;

@@ -36,7 +36,7 @@ impl<T: Ord> Ranks<T> {
     {
         let mut distinct: HashMap<*const T, &[T]> = lists.map(|list| (list.as_ptr(), &**list)).collect();
         let mut sorted: Vec<(*const T, &[T])> = distinct.drain().collect();
-        sorted.sort_unstable_by(|(_, a), (_, b)| a.cmp(b));
+        sorted.sort_unstable_by_key(|(_, list)| *list);
         let mut rank = 0;
         let mut ranks = HashMap::with_capacity(sorted.len());
         for (number, (pointer, list)) in sorted.iter().enumerate() {
