@@ -6,9 +6,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::diagnostic::{Diagnostic, Place};
+use super::{
+    diagnostic::{Diagnostic, Place},
+    load::MAX_RULES,
+};
 
-/// Bytes of all files of a policy together. A thousand rules take some 200 kB; the rest is room for address sets.
+/// Bytes of all files of a policy together. Ten thousand rules take some 2 MB; the rest is room for address sets.
 pub const MAX_BYTES: usize = 16 << 20;
 
 /// A file of a policy: where it is, and what it says (or would say, for an edit that is checked before it is written).
@@ -121,7 +124,8 @@ fn read_file(path: &Path, room: usize) -> Result<String, (String, Option<String>
     let mut bytes = Vec::new();
     fs::File::open(path).map_err(unreadable)?.take(room as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() > room {
-        return Err((format!("too large: the files of a policy may have {} MiB together", MAX_BYTES >> 20), None));
+        let hint = format!("a policy can have {MAX_RULES} rules, which take some 4 MB; the rest is room for sets of addresses");
+        return Err((format!("too large: the files of a policy may have {} MiB together", MAX_BYTES >> 20), Some(hint)));
     }
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
