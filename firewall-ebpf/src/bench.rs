@@ -188,15 +188,128 @@ pub fn drive_pipeline(context: XdpContext) -> u32 {
     if !drive(&context) {
         return xdp_action::XDP_ABORTED;
     }
+    judge(&context)
+}
+
+/// Lets the pipeline judge the frame.
+#[inline(always)]
+fn judge(context: &XdpContext) -> u32 {
     let interface = context.ingress_ifindex() as u32;
     let ours = crate::lookup(interface);
-    let frame = XdpFrame::new(&context);
-    let kernel = Kernel::new(&context, interface);
+    let frame = XdpFrame::new(context);
+    let kernel = Kernel::new(context, interface);
     let Some(visit) = kernel.visit(Arrival { zone: ours.zone, place: ours.place, egress: false }) else { return xdp_action::XDP_ABORTED };
     match pipeline(&frame, &kernel, visit) {
         Verdict::Learn | Verdict::NoLearn => xdp_action::XDP_PASS,
         Verdict::Drop(_) | Verdict::Answer => xdp_action::XDP_DROP,
     }
+}
+
+/// Bytes of a first packet's frame.
+const FIRST: usize = 96;
+
+/// A first packet's frame with source port 0, and what it is. Written by the benchmark between runs, while none is under way.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct First {
+    pub frame: [u64; FIRST / 8],
+    /// Offset of the transport header: 34 for IPv4, 54 for IPv6.
+    pub transport: u32,
+    /// Offset of its checksum in it: 16 for TCP, 6 for UDP.
+    pub checksum: u32,
+}
+
+/// First packets by kind, each as many as [`Turns::mask`] and one.
+#[map]
+pub static FIRSTS: Array<First> = Array::with_max_entries(1 << 12, 0);
+
+/// Which of them take turns. Written by the benchmark between runs, while none is under way.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Turns {
+    /// Frames driven so far.
+    pub count: u64,
+    /// The first of the kind.
+    pub from: u32,
+    /// A power of two less one.
+    pub mask: u32,
+}
+
+#[map]
+pub static TURNS: Array<Turns> = Array::with_max_entries(1, 0);
+
+/// As in [`Drive`]; odd, and nothing else.
+const TURN_STRIDE: u64 = 0x9e37_79b1;
+
+/// Makes the frame the next first packet, of a flow that was not there before: each round over the packets has another source port.
+#[inline(always)]
+fn drive_first(context: &XdpContext) -> bool {
+    let Some(turns) = TURNS.get_ptr_mut(0) else { return false };
+    // SAFETY: the map's only element; the benchmark runs on one CPU at a time.
+    let turns = unsafe { &mut *turns };
+    let number = turns.count;
+    turns.count += 1;
+    let at = turns.from + (number.wrapping_mul(TURN_STRIDE) as u32 & turns.mask);
+    let port = 1_024 + (number / (u64::from(turns.mask) + 1)) as u32 % 60_000;
+    let Some(first) = FIRSTS.get(at) else { return false };
+    let start = context.data();
+    if start + FIRST > context.data_end() {
+        return false;
+    }
+    // SAFETY: all of it lies below FIRST, which lies in the frame.
+    unsafe {
+        for (word, value) in first.frame.iter().enumerate() {
+            core::ptr::write_volatile((start + 8 * word) as *mut u64, *value);
+        }
+        match (first.transport, first.checksum) {
+            (34, 16) => set_source_port(start + 34, 16, port),
+            (34, _) => set_source_port(start + 34, 6, port),
+            (_, 16) => set_source_port(start + 54, 16, port),
+            _ => set_source_port(start + 54, 6, port),
+        }
+    }
+    true
+}
+
+/// # Safety
+/// A transport header at `at` lies in the frame.
+#[inline(always)]
+unsafe fn set_source_port(at: usize, checksum: usize, port: u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        write16(at, port as u16);
+        add_to_checksum(at + checksum, port);
+    }
+}
+
+/// The driver of first packets alone: what it costs.
+#[xdp(frags)]
+pub fn first_empty(context: XdpContext) -> u32 {
+    if drive_first(&context) { xdp_action::XDP_PASS } else { xdp_action::XDP_ABORTED }
+}
+
+/// The least a first packet can cost: parse, and one lookup that finds nothing.
+#[xdp(frags)]
+pub fn first_lookup(context: XdpContext) -> u32 {
+    if !drive_first(&context) {
+        return xdp_action::XDP_ABORTED;
+    }
+    let frame = XdpFrame::new(&context);
+    let mut descriptor = Descriptor::EMPTY;
+    if frame.describe(false, &mut descriptor).is_err() {
+        return xdp_action::XDP_ABORTED;
+    }
+    let kernel = Kernel::new(&context, 0);
+    if kernel.established(&descriptor.key).is_some() { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
+}
+
+/// The whole path of a first packet.
+#[xdp(frags)]
+pub fn first_pipeline(context: XdpContext) -> u32 {
+    if !drive_first(&context) {
+        return xdp_action::XDP_ABORTED;
+    }
+    judge(&context)
 }
 
 /// Bytes of every frame the generator sends: the least Ethernet allows.

@@ -6,6 +6,7 @@
 //! Forwarded packets are compared with nftables' in the same way, in network namespaces.
 
 mod checks;
+mod first;
 mod forwarding;
 mod packets;
 mod report;
@@ -42,7 +43,7 @@ pub struct Arguments {
     /// Measure this part alone.
     #[arg(long, value_enum)]
     only: Option<Part>,
-    /// Forward through this `weir` instead of building one.
+    /// Measure this `weir` instead of building one.
     #[arg(long, value_name = "FILE")]
     weir: Option<PathBuf>,
 }
@@ -51,6 +52,8 @@ pub struct Arguments {
 enum Part {
     /// What the pipeline costs a packet.
     Packets,
+    /// What a first packet costs under policies of 10 to 10,000 rules, and loading them.
+    Rules,
     /// What a gateway costs a packet, against nftables.
     Forwarding,
 }
@@ -67,13 +70,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     step.done("");
     let only = arguments.case.as_deref().zip(arguments.flows);
     let packets = unlocked.map(|unlocked| packets::measure(&locked, &unlocked, arguments.rounds, only)).transpose()?;
-    let forwarding = if asked(Part::Forwarding) {
-        let weir = arguments.weir.clone().map_or_else(|| build::weir(true), Ok)?;
-        forwarding::measure(&locked, &weir, arguments.rounds)?
-    } else {
-        Vec::new()
-    };
-    let report = Report { packets, forwarding, rounds: arguments.rounds };
+    let (mut cases, packets) = packets.map_or_else(Default::default, |(cases, packets)| (cases, Some(packets)));
+    let weir = || arguments.weir.clone().map_or_else(|| build::weir(true), Ok);
+    let (first_packets, loading) =
+        if only.is_none() && asked(Part::Rules) { first::measure(&locked, &weir()?, arguments.rounds)? } else { Default::default() };
+    cases.extend(first_packets);
+    let forwarding = if asked(Part::Forwarding) { forwarding::measure(&locked, &weir()?, arguments.rounds)? } else { Vec::new() };
+    let report = Report { cases, packets, loading, forwarding, rounds: arguments.rounds };
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

@@ -127,7 +127,8 @@ impl Draw {
     }
 
     fn rule(&mut self, number: usize, sets: usize) -> Rule {
-        let (source, destination) = match number % 10 {
+        let kind = [0, 7, 2, 4, 9, 5, 8, 3, 6, 1][number % 10];
+        let (source, destination) = match kind {
             0 | 1 => (self.network_v4(), self.network_v4()),
             2 => (Addresses::Any, self.network_v4()),
             3 => (self.network_v4(), Addresses::Any),
@@ -143,7 +144,7 @@ impl Draw {
             source,
             destination,
             services: match self.below(50) {
-                0 if number % 10 >= 7 => vec![(ICMPV6, 128 << 8, 128 << 8 | 255)],
+                0 if kind >= 7 => vec![(ICMPV6, 128 << 8, 128 << 8 | 255)],
                 0 => vec![(ICMP, 8 << 8, 8 << 8 | 255)],
                 _ => self.services(),
             },
@@ -242,15 +243,15 @@ impl Mixed {
     /// Packets of TCP or UDP from `outside` to the box that are decided by a rule of these, which allows them; fewer when there are not as many.
     pub fn allowed_by(&self, rules: std::ops::Range<usize>, count: usize, seed: u64) -> Vec<Packet> {
         let decided = |rule: &Option<usize>| rule.is_some_and(|rule| rules.contains(&rule) && self.rules[rule].allow);
-        self.from_outside(rules.clone(), count, seed, decided)
+        self.inbound(rules.clone(), count, seed, decided)
     }
 
     /// The same that no rule matches.
     pub fn unmatched(&self, count: usize, seed: u64) -> Vec<Packet> {
-        self.from_outside(0..self.rules.len(), count, seed, |rule| rule.is_none())
+        self.inbound(0..self.rules.len(), count, seed, |rule| rule.is_none())
     }
 
-    fn from_outside(&self, rules: std::ops::Range<usize>, count: usize, seed: u64, wanted: impl Fn(&Option<usize>) -> bool) -> Vec<Packet> {
+    fn inbound(&self, rules: std::ops::Range<usize>, count: usize, seed: u64, wanted: impl Fn(&Option<usize>) -> bool) -> Vec<Packet> {
         let mut draw = Draw(Pattern::new(seed));
         let tries = (0..100 * count).map(|_| {
             let mut packet = self.packet(rules.start + draw.below(rules.len()), &mut draw);

@@ -111,7 +111,7 @@ impl Bench {
 ///
 /// # Errors
 /// When a program does not load, or does something else than what is to be measured.
-pub fn measure(locked: &[u8], unlocked: &[u8], rounds: u32, only: Option<(&str, u64)>) -> Result<Packets> {
+pub fn measure(locked: &[u8], unlocked: &[u8], rounds: u32, only: Option<(&str, u64)>) -> Result<(Vec<Case>, Packets)> {
     let mut cases = Vec::new();
     let mut floors = Vec::new();
     for flows in FLOWS.into_iter().filter(|flows| only.is_none_or(|(_, wanted)| wanted == *flows)) {
@@ -122,7 +122,7 @@ pub fn measure(locked: &[u8], unlocked: &[u8], rounds: u32, only: Option<(&str, 
         cases.extend(measured);
     }
     let checks = if only.is_none() { checks::measure(locked, rounds)? } else { Vec::new() };
-    Ok(Packets { cases, floors, memory: memory(locked)?, checks })
+    Ok((cases, Packets { floors, memory: memory(locked)?, checks }))
 }
 
 /// What the established table takes, and what of it is each flow's.
@@ -276,7 +276,16 @@ fn summarize(flows: u64, benches: &[Bench]) -> Result<(Floor, Vec<Case>)> {
             let own = if bench.drive.mode == FIXED { bench.rounds.clone() } else { less_driver(&bench.rounds) };
             let ratios: Vec<f64> = own.iter().zip(&floor).map(|(own, floor)| own / floor).collect();
             let (ns, ns_spread) = median(&own);
-            Case { name: bench.name, flows, rules: 1, ns, ns_spread, floor_ns: lookup_ns, ratio: median(&ratios).0 }
+            Case {
+                name: bench.name,
+                flows,
+                rules: 1,
+                ns,
+                ns_spread,
+                floor_ns: lookup_ns,
+                ratio: median(&ratios).0,
+                ratio_to_few_rules: None,
+            }
         })
         .collect();
     Ok((Floor { flows, driver_ns: median(driver).0, lookup_ns, lookup_ns_spread }, cases))

@@ -5,18 +5,23 @@ use serde::Serialize;
 /// Names and shapes are part of the contract: `bench --json`.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// Left out when only forwarding was measured.
+    /// First packets under policies of many rules at the end.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cases: Vec<Case>,
+    /// Left out when only other parts were measured.
     #[serde(flatten)]
     pub packets: Option<Packets>,
+    /// What loading policies of many rules took.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub loading: Vec<Loading>,
     /// Empty when it was not measured.
     pub forwarding: Vec<Forwarding>,
     pub rounds: u32,
 }
 
-/// What single packets cost, without a network.
+/// What single packets cost, without a network, beside the cases.
 #[derive(Debug, Serialize)]
 pub struct Packets {
-    pub cases: Vec<Case>,
     pub floors: Vec<Floor>,
     pub memory: Memory,
     /// What the normalizer's checks add; empty when a single case was asked for.
@@ -35,6 +40,19 @@ pub struct Case {
     /// The one-lookup floor at the same number of flows.
     pub floor_ns: f64,
     pub ratio: f64,
+    /// To the same packets under a policy of ten rules; of first packets alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ratio_to_few_rules: Option<f64>,
+}
+
+/// What it takes to put a policy in force in place of another of its size.
+#[derive(Debug, Clone, Serialize)]
+pub struct Loading {
+    pub rules: u32,
+    /// Of `weir policy apply`: reading, checking, lowering, filling the slot and the switch.
+    pub seconds: f64,
+    /// Of the maps that policies lie in, for both slots, as the kernel accounts them.
+    pub bytes: u64,
 }
 
 /// What one check of the normalizer adds to a packet of an established flow under strict inspection.
@@ -95,20 +113,49 @@ pub struct Forwarding {
 /// Largest ratio to the one-lookup floor that is accepted: case, flows, ratio.
 const BUDGET: [(&str, u64, f64); 2] = [("established-strict", 1 << 10, 2.0), ("established-strict", 1 << 20, 1.3)];
 const MOST_BYTES_PER_FLOW: f64 = 256.0;
+/// A first packet under the largest policy, as a multiple of what it costs under the smallest; and seconds to load any.
+const MOST_TO_FEW_RULES: f64 = 3.0;
+const MOST_SECONDS: f64 = 2.0;
 
 impl Report {
     /// A sentence for each budget that is exceeded.
     pub fn over_budget(&self) -> Vec<String> {
-        self.packets.as_ref().map(Packets::over_budget).unwrap_or_default()
+        let mut over = self.packets.as_ref().map(|packets| packets.over_budget(&self.cases)).unwrap_or_default();
+        for case in &self.cases {
+            if let Some(ratio) = case.ratio_to_few_rules.filter(|ratio| *ratio > MOST_TO_FEW_RULES) {
+                over.push(format!("{} under {} rules: {ratio:.2} × that under few, at most {MOST_TO_FEW_RULES}", case.name, case.rules));
+            }
+        }
+        for loading in self.loading.iter().filter(|loading| loading.seconds > MOST_SECONDS) {
+            over.push(format!("{} rules were loaded in {:.2} s, at most {MOST_SECONDS}", loading.rules, loading.seconds));
+        }
+        over
     }
 
     pub fn print(&self) {
         if let Some(packets) = &self.packets {
-            packets.print();
+            packets.print(&self.cases);
+        }
+        if !self.loading.is_empty() {
+            print_first_packets(&self.cases, &self.loading);
         }
         if let Some(first) = self.forwarding.first() {
             print_forwarding(first, &self.forwarding);
         }
+    }
+}
+
+fn print_first_packets(cases: &[Case], loading: &[Loading]) {
+    println!("\n{:<28}{:>10}{:>10}{:>9}{:>10}{:>8}{:>12}", "case", "rules", "ns", "±", "floor ns", "ratio", "to 10 rules");
+    for (case, to_few) in cases.iter().filter_map(|case| Some((case, case.ratio_to_few_rules?))) {
+        println!(
+            "{:<28}{:>10}{:>10.1}{:>9.1}{:>10.1}{:>8.2}{to_few:>12.2}",
+            case.name, case.rules, case.ns, case.ns_spread, case.floor_ns, case.ratio
+        );
+    }
+    println!("\n{:<28}{:>10}{:>10}{:>12}", "loading", "rules", "seconds", "map bytes");
+    for loaded in loading {
+        println!("{:<28}{:>10}{:>10.3}{:>12}", "policy apply", loaded.rules, loaded.seconds, loaded.bytes);
     }
 }
 
@@ -137,8 +184,8 @@ fn print_forwarding(first: &Forwarding, forwarding: &[Forwarding]) {
 }
 
 impl Packets {
-    fn over_budget(&self) -> Vec<String> {
-        let find = |name: &str, flows: u64| self.cases.iter().find(|case| case.name == name && case.flows == flows);
+    fn over_budget(&self, cases: &[Case]) -> Vec<String> {
+        let find = |name: &str, flows: u64| cases.iter().find(|case| case.name == name && case.flows == flows);
         let mut over = Vec::new();
         for (name, flows, most) in BUDGET {
             match find(name, flows) {
@@ -147,7 +194,7 @@ impl Packets {
                 None => over.push(format!("{name} at {flows} flows was not measured")),
             }
         }
-        for strict in self.cases.iter().filter(|case| case.name == "established-strict") {
+        for strict in cases.iter().filter(|case| case.name == "established-strict") {
             if let Some(bypass) = find("established-bypass", strict.flows)
                 && bypass.ns > strict.ns + strict.ns_spread + bypass.ns_spread
             {
@@ -160,9 +207,9 @@ impl Packets {
         over
     }
 
-    fn print(&self) {
+    fn print(&self, cases: &[Case]) {
         println!("{:<28}{:>10}{:>10}{:>9}{:>10}{:>8}", "case", "flows", "ns", "±", "floor ns", "ratio");
-        for case in &self.cases {
+        for case in cases.iter().filter(|case| case.ratio_to_few_rules.is_none()) {
             println!(
                 "{:<28}{:>10}{:>10.1}{:>9.1}{:>10.1}{:>8.2}",
                 case.name, case.flows, case.ns, case.ns_spread, case.floor_ns, case.ratio
@@ -199,12 +246,13 @@ mod tests {
     use super::*;
 
     fn case(name: &'static str, flows: u64, ns: f64) -> Case {
-        Case { name, flows, rules: 1, ns, ns_spread: 0.5, floor_ns: 50.0, ratio: ns / 50.0 }
+        Case { name, flows, rules: 1, ns, ns_spread: 0.5, floor_ns: 50.0, ratio: ns / 50.0, ratio_to_few_rules: None }
     }
 
     fn report(cases: Vec<Case>, bytes_per_flow: f64) -> Report {
         let memory = Memory { bytes_per_flow, established_capacity: 1, established_bytes: 1 };
-        Report { packets: Some(Packets { cases, floors: Vec::new(), memory, checks: Vec::new() }), forwarding: Vec::new(), rounds: 9 }
+        let packets = Some(Packets { floors: Vec::new(), memory, checks: Vec::new() });
+        Report { cases, packets, loading: Vec::new(), forwarding: Vec::new(), rounds: 9 }
     }
 
     #[test]
@@ -212,8 +260,8 @@ mod tests {
         let value = serde_json::to_value(report(vec![case("new-flow", 1, 100.0)], 200.0)).expect("JSON");
         assert_eq!(value["cases"][0]["name"], "new-flow");
         assert_eq!(value["memory"]["bytes_per_flow"], 200.0);
-        let value = serde_json::to_value(Report { packets: None, forwarding: Vec::new(), rounds: 3 }).expect("JSON");
-        assert_eq!(value, serde_json::json!({ "forwarding": [], "rounds": 3 }));
+        let value = serde_json::to_value(Report { packets: None, ..report(Vec::new(), 0.0) }).expect("JSON");
+        assert_eq!(value, serde_json::json!({ "forwarding": [], "rounds": 9 }));
     }
 
     #[test]
@@ -232,5 +280,14 @@ mod tests {
         slow.push(case("established-bypass", 1 << 10, 102.0));
         slow[1].ratio = 1.31;
         assert_eq!(report(slow, 256.0).over_budget().len(), 2);
+    }
+
+    #[test]
+    fn policies_of_many_rules_have_budgets_too() {
+        let first = |ratio| Case { rules: 10_000, ratio_to_few_rules: Some(ratio), ..case("first-packet", 0, 900.0) };
+        let loading = |seconds| Loading { rules: 10_000, seconds, bytes: 1 };
+        let report = |cases, loading| Report { packets: None, loading, ..report(cases, 0.0) };
+        assert!(report(vec![first(3.0)], vec![loading(2.0)]).over_budget().is_empty());
+        assert_eq!(report(vec![first(3.01), first(1.0)], vec![loading(2.01)]).over_budget().len(), 2);
     }
 }

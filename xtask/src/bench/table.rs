@@ -139,7 +139,12 @@ pub fn now() -> u64 {
 
 /// Bytes the kernel has allocated for the table of established flows, as it accounts them.
 pub fn established_bytes(ebpf: &Ebpf) -> Result<u64> {
-    let Some(Map::HashMap(data)) = ebpf.map(map::ESTABLISHED) else { anyhow::bail!("no table of established flows") };
+    bytes(ebpf, map::ESTABLISHED)
+}
+
+/// Bytes the kernel has allocated for a map, as it accounts them.
+pub fn bytes(ebpf: &Ebpf, name: &str) -> Result<u64> {
+    let Some(Map::HashMap(data) | Map::Array(data) | Map::LpmTrie(data)) = ebpf.map(name) else { anyhow::bail!("no map {name}") };
     let descriptor = data.fd().as_fd_raw();
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{descriptor}"))?;
     let line = info.lines().find_map(|line| line.strip_prefix("memlock:")).context("the kernel does not say how large the map is")?;
