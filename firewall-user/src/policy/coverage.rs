@@ -17,8 +17,8 @@ use super::{
 };
 
 /// Looks at classes after which a search of one entry is given up, and all searches of a policy: it must still load at once.
-const MOST_LOOKS: usize = 200_000;
-const MOST_LOOKS_OF_ALL: usize = 20_000_000;
+const MOST_LOOKS: usize = 50_000;
+const MOST_LOOKS_OF_ALL: usize = 10_000_000;
 /// Earlier entries whose outside is searched at once.
 const MOST_DEEP: usize = 12;
 
