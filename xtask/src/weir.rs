@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::{command, netns::process::Process, undo};
 
 /// How long the daemon may take to be ready, and to leave.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Sockets and locks of running daemons.
 const RUNTIME: &str = "/run/weir";
 const RETRY: Duration = Duration::from_millis(100);

@@ -117,17 +117,20 @@ pub fn measure(object: &[u8], weir: &Path, rounds: u32) -> Result<(Vec<Case>, Ve
 }
 
 fn load(object: &[u8], weir: &Path, rules: usize, scratch: &Scratch, namespace: &Namespace) -> Result<(Subject, Loading)> {
-    let mixed = Mixed::new(rules, SEED);
+    let (mixed, kinds) = policy(rules)?;
     // Started with another policy, so that the one that is measured replaces all of it.
     let policies = |seed: u64, text: &str| scratch.directory_with(&format!("{rules}-{seed}"), "mixed.toml", text);
     let instance = format!("bench-{}-{rules}", std::process::id());
+    // No packet comes by it, but a daemon is ready only with an interface.
+    let interface = format!("r{rules}");
+    namespace.ip(&format!("link add {interface} type veth peer name {interface}p"))?;
     let weir = Weir::start(Launch {
         binary: weir.to_owned(),
         namespace: namespace.name().to_owned(),
         instance: instance.clone(),
         placement: "host",
-        interfaces: Vec::new(),
-        policies: policies(SEED + 1, &Mixed::new(rules, SEED + 1).text())?,
+        interfaces: vec![format!("outside={interface}:native")],
+        policies: policies(SEED - 1, &Mixed::new(rules, SEED - 1).text())?,
         log: scratch.path().join(format!("{rules}.log")),
         more: Vec::new(),
     })?;
@@ -137,21 +140,28 @@ fn load(object: &[u8], weir: &Path, rules: usize, scratch: &Scratch, namespace: 
     let seconds = started.elapsed().as_secs_f64();
     let mut ebpf = programs(object, &instance)?;
     let loading = Loading { rules: rules as u32, seconds, bytes: bytes(&ebpf)? };
-    let early = 0..(rules / 10).max(rules.min(5));
-    let late = rules - early.end..rules;
-    let count = PACKETS as usize;
-    let kinds = [mixed.allowed_by(early, count, 1), mixed.allowed_by(late, count, 2), mixed.unmatched(count, 3)];
     let mut firsts = table::array::<First>(&mut ebpf, "FIRSTS")?;
-    for (kind, ((name, _), packets)) in (0..).zip(KINDS.iter().zip(&kinds)) {
-        if packets.is_empty() {
-            bail!("{rules} rules have no packet for {name}");
-        }
-        for (number, packet) in (0..PACKETS).zip(packets.iter().cycle()) {
+    for (kind, packets) in (0..).zip(&kinds) {
+        for (number, packet) in (0..PACKETS).zip(packets) {
             firsts.set(kind * PACKETS + number, first(packet)?, 0)?;
         }
     }
     arrive_outside(&mut ebpf)?;
     Ok((Subject { rules, ebpf, counts: [0; KINDS.len()], rounds: Vec::new(), weir }, loading))
+}
+
+/// A policy of as many rules that has packets of every kind, and they: those of the first tenth of the rules and of the last are early and late,
+/// half of a policy of ten.
+fn policy(rules: usize) -> Result<(Mixed, [Vec<Packet>; KINDS.len()])> {
+    let some = (rules / 10).max(rules.min(5));
+    let count = PACKETS as usize;
+    let tried = (SEED..SEED + 100).map(|seed| {
+        let mixed = Mixed::new(rules, seed);
+        let kinds = [mixed.allowed_by(0..some, count, 1), mixed.allowed_by(rules - some..rules, count, 2), mixed.unmatched(count, 3)];
+        (mixed, kinds)
+    });
+    let mut complete = tried.filter(|(_, kinds)| kinds.iter().all(|packets| packets.len() == count));
+    complete.next().with_context(|| format!("{rules} rules have too few packets of a kind"))
 }
 
 /// The benchmark's programs on the instance's maps.
