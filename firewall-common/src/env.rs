@@ -55,6 +55,8 @@ pub struct Glance {
     pub entry: u16,
     /// [`crate::flow::features`].
     pub features: u8,
+    /// [`crate::flow::flow_marks`].
+    pub marks: u8,
 }
 
 /// Why a table took no entry.

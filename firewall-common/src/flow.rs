@@ -265,6 +265,8 @@ pub mod flow_flags {
 pub mod flow_marks {
     /// The flow has ended, and that has been told to those who listened then: see [`crate::event`].
     pub const OVER: u8 = 1 << 0;
+    /// Nothing out of the ordinary is known of the flow: see [`crate::track::steady`].
+    pub const STEADY: u8 = 1 << 1;
 }
 
 /// Bits of [`Flow::features`].
@@ -444,6 +446,16 @@ impl FlowKey {
         let [a, b, c, d, e]: [u64; 5] = zerocopy::transmute!(*self);
         let mixed = (a ^ b.wrapping_mul(5) ^ (c << 1) ^ d.wrapping_mul(9) ^ e.rotate_left(16)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed >> 32) as u32
+    }
+
+    /// True when one of the ports is 0.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_port_zero(&self) -> bool {
+        // Loaded with the last word, as it was written for the lookup.
+        let [.., last]: [u64; 5] = zerocopy::transmute!(*self);
+        let ports = last.to_be() >> 32;
+        ports >> 16 == 0 || ports & 0xffff == 0
     }
 
     #[must_use]

@@ -19,7 +19,7 @@ use crate::{
     config::config_flags,
     env::{Env, InsertError, Notice},
     event::report,
-    flow::{Flow, FlowKey, Sender, State, flow_flags, peer_flags},
+    flow::{Flow, FlowKey, Sender, State, flow_flags, flow_marks, peer_flags},
     fragment, neighbour,
     normalize::{self, randomize},
     packet::Packet,
@@ -29,7 +29,7 @@ use crate::{
     rule::{Action, Rule, ZONE_SELF, rule_flags},
     sanity,
     time::Nanos,
-    track::{self, Context, Next, carry, timeout},
+    track::{self, Context, Next, carry, steady, timeout},
     verdict::Verdict,
     visit::Visit,
 };
@@ -218,11 +218,24 @@ fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Trac
         flow.responder_interface = visit.arrival.place;
     }
     let merged = visit.arrival.egress || visit.software;
-    let context = Context { descriptor: &visit.descriptor, sender, now, timeouts: &rule.timeouts, checks: rule.checks, merged };
+    let generation = visit.settings.generation;
+    let context = Context { descriptor: &visit.descriptor, sender, now, generation, timeouts: &rule.timeouts, checks: rule.checks, merged };
     let (_, to) = flow.peers_mut(sender);
     let last_ack = to.ack;
     let transition = track::step(flow, &context);
     Tracked { verdict: transition.verdict, next: transition.next, rule: flow.rule, last_ack }
+}
+
+/// Takes an ordinary segment into the record of a steady flow and returns the flow's rule; [`NO_RULE`] when it must take the long way,
+/// [`track_packet`].
+#[inline(always)]
+fn track_ordinary(visit: &Visit, flow: &mut Flow) -> u16 {
+    let sender = flow.sender(visit.descriptor.source_is_low);
+    let known = flow.marks & flow_marks::STEADY != 0
+        && flow.identity == FlowKey::identity(&visit.descriptor.key)
+        && !flow.expired(visit.now, visit.settings.timeout_scale)
+        && from_right_zone(visit, flow, sender);
+    if known && steady::advance(flow, &visit.descriptor, sender, visit.now) { flow.rule } else { NO_RULE }
 }
 
 /// The zone the packet came from must be that of the side that sent it: a spoofed source does not get into a flow from elsewhere.
@@ -253,6 +266,13 @@ pub fn confirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, out
     let glance = env.glance(&found);
     if glance.generation != visit.settings.generation && !visit.revalidated {
         return Step::Stale;
+    }
+    if glance.marks & flow_marks::STEADY != 0 && steady::is_ordinary(&visit.descriptor) {
+        let rule = env.with_established(&found, |flow| track_ordinary(visit, flow));
+        if rule != NO_RULE {
+            *outcome = Outcome::new(Verdict::Learn, rule, Event::None);
+            return Step::Done;
+        }
     }
     let Some(rule) = env.rule(visit.slot(), u32::from(glance.entry)) else { return Step::Done };
     if normalize::asks(visit, rule, glance.features, true) {
@@ -405,6 +425,7 @@ fn step_back(flow: &mut Flow, protocol: u8, rule: &Rule) {
         flow.state = State::Single as u8;
     }
     flow.flags &= !(flow_flags::REPLIED | flow_flags::ONE_SIDED);
+    flow.marks &= !flow_marks::STEADY;
     flow.timeout = timeout::of(flow, protocol, &rule.timeouts);
 }
 

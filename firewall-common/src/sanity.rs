@@ -23,7 +23,7 @@ pub fn check(descriptor: &Descriptor) -> Result<(), Reason> {
         return Err(Reason::Martian);
     }
     let has_ports = matches!(descriptor.kind, Kind::Tcp | Kind::Udp) || (descriptor.key.protocol == protocol::SCTP && !later);
-    if has_ports && (descriptor.key.low_port == [0; 2] || descriptor.key.high_port == [0; 2]) {
+    if has_ports && descriptor.key.has_port_zero() {
         return Err(Reason::PortZero);
     }
     Ok(())

@@ -48,14 +48,12 @@ const EEXIST: i64 = -17;
 /// The world of one program run.
 pub struct Kernel<'a, C> {
     context: &'a C,
-    /// Index of the interface the packet came in by.
-    interface: u32,
 }
 
 impl<'a, C> Kernel<'a, C> {
     #[inline(always)]
-    pub fn new(context: &'a C, interface: u32) -> Self {
-        Self { context, interface }
+    pub fn new(context: &'a C) -> Self {
+        Self { context }
     }
 }
 
@@ -132,6 +130,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
                 generation: ptr::read_volatile(&raw const (**found).generation),
                 entry: ptr::read_volatile(&raw const (**found).entry),
                 features: ptr::read_volatile(&raw const (**found).features),
+                marks: ptr::read_volatile(&raw const (**found).marks),
             }
         }
     }
@@ -311,7 +310,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
 
     #[inline(always)]
     fn route(&self, descriptor: &Descriptor) -> Result<u8, Reason> {
-        let mut lookup = route::Lookup::new(descriptor, self.interface);
+        let mut lookup = route::Lookup::new(descriptor, self.context.interface());
         // SAFETY: the structure has the helper's layout and length.
         let status = unsafe { bpf_fib_lookup(self.context.as_ptr(), (&raw mut lookup).cast(), size_of::<route::Lookup>() as i32, 0) };
         match route::Route::from_status(status) {

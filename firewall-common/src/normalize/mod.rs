@@ -125,14 +125,21 @@ impl Default for Room {
     }
 }
 
+/// True when a rule's checks ask for no look at a segment before it is tracked. `control` is true for SYN, FIN and RST. What most segments
+/// leave at once: their profile is the default or none, and they neither open nor close.
+#[inline(always)]
+#[must_use]
+pub const fn idle(checks: u32, features: u8, control: bool) -> bool {
+    let idle = if control { BY_RECORD } else { BY_RECORD | checks::CHECKSUM_CONTROL };
+    checks & !idle == 0 && features & features::RANDOMIZED == 0
+}
+
 /// Whether the rule asks for a look at the segment before it is tracked, [`check::check`]; notes what for. `features` are those of the
 /// packet's flow, [`features::RANDOMIZED`] also for one that is about to begin so; `remembers` is true for an established flow.
 #[inline(always)]
 pub fn asks(visit: &mut Visit, rule: &Rule, features: u8, remembers: bool) -> bool {
     let control = visit.descriptor.segment.flags & (flags::SYN | flags::FIN | flags::RST) != 0;
-    // What most segments leave at once: their profile is the default or none, and they neither open nor close.
-    let idle = if control { BY_RECORD } else { BY_RECORD | checks::CHECKSUM_CONTROL };
-    if rule.checks & !idle == 0 && features & features::RANDOMIZED == 0 {
+    if idle(rule.checks, features, control) {
         return false;
     }
     if visit.edits.looked || !matches!(visit.descriptor.kind, Kind::Tcp) {

@@ -370,7 +370,7 @@ impl Env for World {
 
     fn glance(&self, found: &Record) -> Glance {
         let flow = found.get();
-        Glance { generation: flow.generation, entry: flow.entry, features: flow.features }
+        Glance { generation: flow.generation, entry: flow.entry, features: flow.features, marks: flow.marks }
     }
 
     fn with_established<R>(&self, found: &Record, with: impl FnOnce(&mut Flow) -> R) -> R {
