@@ -18,7 +18,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{seq::Seq, time::Nanos};
 
 /// Number of the layout of every pinned map. Raise it with any change of a map's key or value.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// An address of either family: 16 bytes in network order, IPv4 as `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2).
 ///
@@ -499,7 +499,8 @@ impl Flow {
     #[inline(always)]
     #[must_use]
     pub const fn expired(&self, now: Nanos, scale: u32) -> bool {
-        now.since(Nanos(self.last_seen)).0 > self.lifetime(scale).0
+        // No sum of the two is past 64 bits before the machine has been up for centuries.
+        now.0 > self.last_seen.wrapping_add(self.lifetime(scale).0)
     }
 
     /// The idle time that applies under `scale`.

@@ -39,7 +39,11 @@ use crate::{
 pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Verdict {
     // It stays where it is written: a copy would read at once what was written in parts, which takes a CPU longest of all.
     let mut outcome = Outcome::dropped(Reason::NoPolicy);
-    let judged = judge(packet, env, visit, &mut outcome).and_then(|()| change(packet, env, visit, &outcome));
+    let judged = match judge(packet, env, visit, &mut outcome) {
+        Ok(Step::Steady) => return account::steady(env, &visit.arrival, visit.descriptor.ip_length, outcome.rule),
+        Ok(_) => change(packet, env, visit, &outcome),
+        Err(reason) => Err(reason),
+    };
     if let Err(reason) = judged {
         outcome = Outcome::dropped(reason);
     }
@@ -55,15 +59,16 @@ fn change<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &O
     if visit.edits.changes == 0 || !outcome.verdict.passes() { Ok(()) } else { env.rewrite(packet, visit) }
 }
 
+/// Settles the packet's outcome; all of it but for [`Step::Steady`].
 #[inline(always)]
-fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Result<(), Reason> {
+fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Result<Step, Reason> {
     if visit.arrival.place == 0 {
         return Err(Reason::NotOurInterface);
     }
     packet.describe(visit.arrival.egress, &mut visit.descriptor)?;
     if matches!(visit.descriptor.kind, Kind::Link) {
         *outcome = Outcome::new(Verdict::NoLearn, NO_RULE, Event::Link);
-        return Ok(());
+        return Ok(Step::Done);
     }
     fragment::check(&visit.descriptor, visit.settings.flags)?;
     sanity::check(&visit.descriptor)?;
@@ -71,19 +76,19 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
         Kind::LinkScope => {
             neighbour::check(packet, &visit.descriptor)?;
             *outcome = Outcome::new(Verdict::NoLearn, NO_RULE, Event::None);
-            return Ok(());
+            return Ok(Step::Done);
         }
         Kind::LaterFragment => {
             later_fragment(packet, env, visit, outcome);
-            return Ok(());
+            return Ok(Step::Done);
         }
         _ => {}
     }
     if matches!(visit.descriptor.kind, Kind::IcmpError) && matches!(relate::relate(packet, env, visit, outcome), Step::Done) {
-        return Ok(());
+        return Ok(Step::Done);
     }
     if visit.descriptor.piece.more && matches!(env.first_fragment(packet, visit, outcome), Step::Done) {
-        return Ok(());
+        return Ok(Step::Done);
     }
     let mut step = look_up(packet, env, visit, outcome);
     if matches!(step, Step::Stale) {
@@ -97,18 +102,20 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
     if matches!(step, Step::Look) {
         if let Err(reason) = env.check(packet, visit) {
             outcome.verdict = Verdict::Drop(reason);
-            return Ok(());
+            return Ok(Step::Done);
         }
         visit.revalidated = true;
         step = look_up(packet, env, visit, outcome);
     }
-    if !matches!(step, Step::Done) {
-        env.first(packet, visit, outcome);
+    match step {
+        Step::Steady => return Ok(Step::Steady),
+        Step::Done => {}
+        _ => env.first(packet, visit, outcome),
     }
     if visit.descriptor.piece.more {
         env.remember_fragment(packet, visit, outcome);
     }
-    Ok(())
+    Ok(Step::Done)
 }
 
 /// A later fragment: its datagram's first one was judged, and is judged again when the policy has changed since.
@@ -160,6 +167,9 @@ pub enum Step {
     First = 4,
     /// Its flow's profile wants a look at it first: stage *normalize*.
     Look = 5,
+    /// It was an ordinary segment of a steady flow: it passes, is learned from, and nothing else is to be done. Only the rule is in its
+    /// outcome.
+    Steady = 7,
     /// Its flow was established on another CPU while the packet was tracked: the record it was tracked in is no longer the flow's.
     Moved = 6,
 }
@@ -176,6 +186,7 @@ impl Step {
             3 => Self::Current,
             5 => Self::Look,
             6 => Self::Moved,
+            7 => Self::Steady,
             _ => Self::First,
         }
     }
@@ -270,8 +281,8 @@ pub fn confirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, out
     if glance.marks & flow_marks::STEADY != 0 && steady::is_ordinary(&visit.descriptor) {
         let rule = env.with_established(&found, |flow| track_ordinary(visit, flow));
         if rule != NO_RULE {
-            *outcome = Outcome::new(Verdict::Learn, rule, Event::None);
-            return Step::Done;
+            outcome.rule = rule;
+            return Step::Steady;
         }
     }
     let Some(rule) = env.rule(visit.slot(), u32::from(glance.entry)) else { return Step::Done };

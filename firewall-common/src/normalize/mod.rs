@@ -83,10 +83,9 @@ pub mod changes {
 }
 
 impl Edits {
-    /// Nothing yet. Where a value does not count it is not zero: the compiler fills a run of zeros with a loop over its bytes, and this is
-    /// written for every packet.
+    /// Nothing yet: all zero, as every visit begins.
     pub const NONE: Self =
-        Self { checks: 0, changes: 0, hop_limit: u8::MAX, looked: false, digested: false, seq: 0, ack: 0, profile: u8::MAX, features: 0 };
+        Self { checks: 0, changes: 0, hop_limit: 0, looked: false, digested: false, seq: 0, ack: 0, profile: 0, features: 0 };
 
     #[inline(always)]
     #[must_use]
@@ -156,7 +155,8 @@ pub fn asks(visit: &mut Visit, rule: &Rule, features: u8, remembers: bool) -> bo
 #[inline(always)]
 pub fn begin_anew(visit: &mut Visit) {
     randomize::undo(visit);
-    visit.edits = Edits::NONE;
+    // Where a value does not count it is not zero: the compiler fills a run of zeros with a loop over its bytes.
+    visit.edits = Edits { hop_limit: u8::MAX, profile: u8::MAX, ..Edits::NONE };
 }
 
 /// The stage's third moment: the segment has passed and was learned from. `last_ack` is the highest acknowledgement its receiver had sent

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     config::{Config, DEFAULT_EMBRYONIC, DEFAULT_ESTABLISHED, FULL_SCALE},
-    counter::{Counters, InterfaceCounters, RuleCounters},
+    counter::{Counters, RuleCounters},
     env::{Arrival, Env, Glance, InsertError, Notice, Settings},
     event::{self, Tally, rate::Rate},
     flow::{Address, Flow, FlowKey},
@@ -117,9 +117,8 @@ pub struct World {
     digests: RefCell<Table<Start, Digest>>,
     room: RefCell<Room>,
     one_sided: RefCell<HashMap<u16, u32>>,
-    counters: RefCell<Counters>,
+    counters: RefCell<HashMap<u8, Counters>>,
     rules: RefCell<HashMap<u16, RuleCounters>>,
-    interfaces: RefCell<HashMap<u8, InterfaceCounters>>,
     notices: RefCell<Vec<Notice>>,
     events: RefCell<Vec<event::Record>>,
     event_rates: Cell<[Rate; event::Kind::SLOTS]>,
@@ -161,7 +160,6 @@ impl World {
             one_sided: RefCell::default(),
             counters: RefCell::default(),
             rules: RefCell::default(),
-            interfaces: RefCell::default(),
             notices: RefCell::default(),
             events: RefCell::default(),
             event_rates: Cell::default(),
@@ -285,7 +283,9 @@ impl World {
 
     #[must_use]
     pub fn counters(&self) -> Counters {
-        *self.counters.borrow()
+        let mut sum = Counters::default();
+        self.counters.borrow().values().for_each(|place| sum.add(place));
+        sum
     }
 
     #[must_use]
@@ -294,8 +294,8 @@ impl World {
     }
 
     #[must_use]
-    pub fn interface_counters(&self, place: u8) -> InterfaceCounters {
-        self.interfaces.borrow().get(&place).copied().unwrap_or_default()
+    pub fn counters_of(&self, place: u8) -> Counters {
+        self.counters.borrow().get(&place).copied().unwrap_or_default()
     }
 
     #[must_use]
@@ -515,18 +515,12 @@ impl Env for World {
         *count - 1
     }
 
-    fn count(&self, add: impl FnOnce(&mut Counters)) {
-        add(&mut self.counters.borrow_mut());
+    fn count(&self, place: u8, add: impl FnOnce(&mut Counters)) {
+        add(self.counters.borrow_mut().entry(place).or_default());
     }
 
     fn count_rule(&self, rule: u16, add: impl FnOnce(&mut RuleCounters)) {
         add(self.rules.borrow_mut().entry(rule).or_default());
-    }
-
-    fn count_interface(&self, place: u8, add: impl FnOnce(&mut InterfaceCounters)) {
-        if place != 0 {
-            add(self.interfaces.borrow_mut().entry(place).or_default());
-        }
     }
 
     fn notice(&self, notice: Notice) {

@@ -28,6 +28,7 @@ pub const fn is_ordinary(descriptor: &Descriptor) -> bool {
     matches!(descriptor.kind, Kind::Tcp)
         && descriptor.segment.flags & !ANY == flags::ACK
         && !descriptor.options.has(marks::MD5 | marks::SACK)
+        && !descriptor.piece.more
 }
 
 /// Notes whether the next ordinary segment of the flow may take the short way, under the rule that it now has.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, process};
 
-use firewall_common::reason::Reason;
+use firewall_common::{counter, reason::Reason};
 
 use super::{Controller, held, reload::InForce};
 use crate::{
@@ -58,7 +58,6 @@ impl Controller {
     pub fn counters(&self, all: bool) -> Result<Counters, Failure> {
         let fill = self.sweep.run(&self.maps, &self.live)?;
         let totals = self.maps.counters()?;
-        let drops = Reason::ALL.iter().map(|reason| (reason.name().to_owned(), totals.drops[reason.index()]));
         let (fragments, fragment_room) = self.maps.fragments()?;
         let tables = [
             ("established", fill.established, self.maps.table(TableName::Established).capacity()?),
@@ -66,7 +65,7 @@ impl Controller {
             ("fragments", fragments, fragment_room),
         ];
         Ok(Counters {
-            drops: drops.filter(|(_, count)| all || *count > 0).collect(),
+            drops: drops(&totals, all),
             passed: totals.passed,
             passed_without_learning: totals.passed_without_learning,
             link_passed: totals.link_passed,
@@ -77,7 +76,7 @@ impl Controller {
             events: self.events.counters(&self.maps)?,
             rules: self.rule_counters()?,
             tables: tables.map(|(name, entries, capacity)| (name.to_owned(), TableFill { entries, capacity })).into(),
-            interfaces: self.interface_counters()?,
+            interfaces: self.interface_counters(all)?,
         })
     }
 
@@ -99,15 +98,17 @@ impl Controller {
         numbers.into_iter().map(count).collect()
     }
 
-    fn interface_counters(&self) -> Result<Vec<InterfaceCounters>, Failure> {
+    fn interface_counters(&self, all: bool) -> Result<Vec<InterfaceCounters>, Failure> {
         let attached: Vec<_> = held(&self.dataplane).attachments().cloned().collect();
         let names = held(&self.policy).names.clone();
         let count = |attached: crate::dataplane::Attachment| {
-            let totals = self.maps.interface_counters(attached.place)?;
+            let counters = self.maps.counters_of(attached.place)?;
+            let totals = counters.traffic;
             Ok(InterfaceCounters {
                 zone: names.zone(attached.zone),
                 mode: attached.mode,
                 name: attached.name,
+                drops: drops(&counters, all),
                 packets: totals.received_packets + totals.sent_packets,
                 bytes: totals.received_bytes + totals.sent_bytes,
                 dropped: totals.received_dropped + totals.sent_dropped,
@@ -169,6 +170,12 @@ impl Controller {
         };
         Ok(rules.map(describe).collect())
     }
+}
+
+/// What was dropped, by reason's name.
+fn drops(counters: &counter::Counters, all: bool) -> BTreeMap<String, u64> {
+    let drops = Reason::ALL.iter().map(|reason| (reason.name().to_owned(), counters.drops[reason.index()]));
+    drops.filter(|(_, count)| all || *count > 0).collect()
 }
 
 const fn action_name(action: firewall_common::rule::Action) -> &'static str {
