@@ -1,5 +1,5 @@
 //! The segment that a connection mostly consists of, judged in a few steps: data or an acknowledgement, next in its sender's order, on a
-//! connection that is up and of which nothing out of the ordinary is known.
+//! connection that is up and of which nothing out of the ordinary is known; or any segment that neither opens nor closes, of a flow under bypass.
 //!
 //! It decides nothing of its own. Whatever it takes, [`super::step`] would take with the same effect on the record, down to each counter;
 //! what it does not know it leaves to that. A test holds both against each other.
@@ -36,23 +36,44 @@ pub const fn is_ordinary(descriptor: &Descriptor) -> bool {
 pub fn settle(flow: &mut Flow, context: &Context<'_>) {
     // Another CPU may have given the flow to another rule since this packet's was looked up.
     let steady = flow.generation == context.generation
-        && flow.state == State::Established as u8
-        && flow.inspection != Inspection::Bypass as u8
+        && (is_up(flow) || is_bypassed(flow))
         && flow.flags & (flow_flags::REPLIED | flow_flags::SHORTENED) == flow_flags::REPLIED
-        && (flow.initiator.flags | flow.responder.flags) & UNUSUAL == 0
         && context.checks & record::WHATEVER_COMES == 0
         && normalize::idle(context.checks, flow.features, false);
     flow.marks = if steady { flow.marks | flow_marks::STEADY } else { flow.marks & !flow_marks::STEADY };
 }
 
+#[inline(always)]
+const fn is_up(flow: &Flow) -> bool {
+    flow.state == State::Established as u8
+        && flow.inspection != Inspection::Bypass as u8
+        && (flow.initiator.flags | flow.responder.flags) & UNUSUAL == 0
+}
+
+#[inline(always)]
+const fn is_bypassed(flow: &Flow) -> bool {
+    flow.state == State::Bypass as u8 && flow.inspection == Inspection::Bypass as u8 && !flow.has(flow_flags::CLOSING)
+}
+
 /// Takes an ordinary segment into the record of a steady flow and returns true, or returns false and has changed nothing.
 #[inline(always)]
 pub fn advance(flow: &mut Flow, descriptor: &Descriptor, sender: Sender, now: Nanos) -> bool {
-    let segment = &descriptor.segment;
+    let bypass = flow.inspection == Inspection::Bypass as u8;
     let (from, to) = flow.peers_mut(sender);
-    if !follows(from, to, segment) {
-        return false;
+    if !bypass {
+        if !follows(from, to, &descriptor.segment) {
+            return false;
+        }
+        learn(from, &descriptor.segment);
     }
+    from.packets += 1;
+    from.bytes += u64::from(descriptor.ip_length);
+    flow.last_seen = now.0;
+    true
+}
+
+#[inline(always)]
+fn learn(from: &mut Peer, segment: &Segment) {
     let window = tcp_window::window(from, segment);
     let edge = segment.ack.add(window);
     from.end = segment.seq.add(segment.length).0;
@@ -63,10 +84,6 @@ pub fn advance(flow: &mut Flow, descriptor: &Descriptor, sender: Sender, now: Na
     if window > from.max_window {
         from.max_window = window;
     }
-    from.packets += 1;
-    from.bytes += u64::from(descriptor.ip_length);
-    flow.last_seen = now.0;
-    true
 }
 
 /// True for a segment that begins where the last one ended, within what its receiver granted, and acknowledges something that its receiver
