@@ -269,6 +269,9 @@ impl World {
                 change(record, |flow| flow.last_seen = flow.last_seen.saturating_sub(by.0));
             }
         }
+        if let Some(history) = self.histories.borrow_mut().get_mut(key) {
+            history.grow_older(by);
+        }
     }
 
     /// Forgets every flow and fragment.

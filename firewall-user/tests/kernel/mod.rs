@@ -187,6 +187,10 @@ impl Kernel {
                 table.insert(key, flow, BPF_EXIST).expect("the flow was there");
             }
         }
+        if let Ok(mut history) = self.histories.get(key, 0) {
+            history.grow_older(by);
+            self.histories.insert(key, history, BPF_EXIST).expect("the history was there");
+        }
     }
 
     /// Tells the dataplane what interface a packet is about to come by.
