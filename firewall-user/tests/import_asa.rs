@@ -314,6 +314,24 @@ fn no_line_is_lost() {
     }
 }
 
+/// The example of docs/import-asa.md becomes what stands below it, but for the comments.
+#[test]
+fn the_example_of_the_page_is_true() {
+    let page = fs::read_to_string("../docs/import-asa.md").expect("the page");
+    let block = |kind: &str| {
+        let rest = page.split_once(&format!("```{kind}\n")).expect("a block").1;
+        rest.split_once("```").expect("its end").0
+    };
+    let before = "ASA Version 9.8(1)\ninterface e0\n nameif outside\n security-level 0\ninterface e1\n nameif inside\n security-level 100\n\
+                  object network HEADEND\n host 10.71.2.10\n";
+    let after = "service-policy global_policy global\naccess-group outside_in in interface outside\n";
+    let imported = asa::import(Path::new("asa.cfg"), &format!("{before}{}{after}", block("text")), today()).expect("a configuration");
+    let text: String = imported.text().lines().filter(|line| !line.starts_with('#')).map(|line| format!("{line}\n")).collect();
+    for part in block("toml").split("\n\n") {
+        assert!(text.contains(&format!("{}\n", part.trim_end())), "{part}\n--- is not in\n{text}");
+    }
+}
+
 fn refused(name: &str, bytes: &[u8]) -> String {
     let path = Path::new(name);
     let imported = asa::decode(path, bytes.to_vec()).map_err(ImportError::from).and_then(|text| asa::import(path, &text, today()));

@@ -306,7 +306,7 @@ fn compare(config: &Config, packets: &[Packet], exact: bool) -> Result<(), TestC
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
     fn policies_decide_as_access_lists_and_classes_do(config in config(false), packets in vec(packet(), 60)) {

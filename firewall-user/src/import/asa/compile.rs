@@ -61,7 +61,17 @@ struct Group<'t> {
     to: Vec<usize>,
     outgoing: Vec<(&'t str, Line<'t>)>,
     policy: Option<Rc<Policy<'t>>>,
+    /// Those that both ends have.
+    families: (bool, bool),
     why: Vec<Line<'t>>,
+}
+
+/// What becomes of permitted packets on their way from one interface to a group of others.
+struct Way<'t> {
+    /// `None`: no list for what goes out, and all does.
+    outgoing: Option<Vec<Entry<'t>>>,
+    classes: Policy<'t>,
+    families: (bool, bool),
 }
 
 pub(super) struct Compiler<'c, 't> {
@@ -117,16 +127,21 @@ impl<'c, 't> Compiler<'c, 't> {
                 continue;
             }
             let policy = self.policies.of(interface.name).filter(|_| from != to).cloned();
+            let (one, two) = (all[from].families, interface.families);
+            let families = (one.0 && two.0, one.1 && two.1);
             let pointer = |policy: &Option<Rc<Policy<'t>>>| policy.as_ref().map(Rc::as_ptr);
             let names = |bound: &[(&'t str, Line<'t>)]| bound.iter().map(|(name, _)| *name).collect::<Vec<_>>();
-            let alike =
-                |group: &&mut Group<'t>| names(&group.outgoing) == names(&interface.outgoing) && pointer(&group.policy) == pointer(&policy);
+            let alike = |group: &&mut Group<'t>| {
+                names(&group.outgoing) == names(&interface.outgoing)
+                    && pointer(&group.policy) == pointer(&policy)
+                    && group.families == families
+            };
             match groups.iter_mut().find(alike) {
                 Some(group) => {
                     group.to.push(to);
                     group.why.extend(why);
                 }
-                None => groups.push(Group { to: vec![to], outgoing: interface.outgoing.clone(), policy, why }),
+                None => groups.push(Group { to: vec![to], outgoing: interface.outgoing.clone(), policy, families, why }),
             }
         }
         groups
@@ -150,12 +165,12 @@ impl<'c, 't> Compiler<'c, 't> {
         }
         lines.sort_by_key(|line| line.number);
         lines.dedup_by_key(|line| line.number);
-        let outgoing = self.bound_entries(&group.outgoing);
+        let way = Way { outgoing: self.bound_entries(&group.outgoing), classes, families: group.families };
         let mut rules = Vec::new();
         if bound.is_empty() {
             let stem = format!("{}-by-level{}", from.zone, several.map(|zone| format!("-to-{zone}")).unwrap_or_default());
             for (entry, suffix) in by_level().into_iter().zip(["-multicast", ""]) {
-                self.entry(&entry, &format!("{stem}{suffix}"), outgoing.as_ref(), &classes, &mut rules)?;
+                self.entry(&entry, &format!("{stem}{suffix}"), &way, &mut rules)?;
             }
         }
         for (name, _) in bound {
@@ -163,7 +178,7 @@ impl<'c, 't> Compiler<'c, 't> {
             let suffix = several.map(|zone| format!("-to-{zone}")).unwrap_or_default();
             for entry in self.entries(name).iter() {
                 let stem = format!("{prefix}{name}-{}{suffix}", entry.position);
-                self.entry(entry, &stem, outgoing.as_ref(), &classes, &mut rules)?;
+                self.entry(entry, &stem, &way, &mut rules)?;
             }
         }
         let title =
@@ -189,21 +204,22 @@ impl<'c, 't> Compiler<'c, 't> {
     }
 
     /// The rules of one line.
-    fn entry(
-        &mut self,
-        entry: &Entry<'t>,
-        stem: &str,
-        outgoing: Option<&Vec<Entry<'t>>>,
-        classes: &Policy<'t>,
-        rules: &mut Vec<Rule<'t>>,
-    ) -> Result<(), TooMany> {
-        let Entry { permit, region, expires, lines, because, note, .. } = entry.clone();
+    fn entry(&mut self, entry: &Entry<'t>, stem: &str, way: &Way<'t>, rules: &mut Vec<Rule<'t>>) -> Result<(), TooMany> {
+        let Entry { permit, mut region, expires, lines, because, mut note, .. } = entry.clone();
+        let (v4, v6) = region.families();
+        if permit && ((v4 && !way.families.0) || (v6 && !way.families.1)) {
+            region.source = region.source.intersection(&Addresses::of_families(way.families));
+            note = note.or(Some("of one family: not both interfaces have an address of the other"));
+        }
+        if region.is_empty() {
+            return Ok(());
+        }
         let plain =
             Rule { stem: stem.to_owned(), region, permit, expires, because, note, lines, bypass: false, tcp_map: None, connection: None };
         let mut own = Vec::new();
         if permit {
-            for piece in self.leaving(plain, outgoing)? {
-                if piece.permit { self.treat(&piece, classes, &mut own)? } else { self.push(piece, &mut own)? }
+            for piece in self.leaving(plain, way.outgoing.as_ref())? {
+                if piece.permit { self.treat(&piece, &way.classes, &mut own)? } else { self.push(piece, &mut own)? }
             }
         } else {
             self.push(plain, &mut own)?;

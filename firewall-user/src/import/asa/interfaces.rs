@@ -22,6 +22,8 @@ pub(super) struct Interface<'t> {
     /// Nothing passes through it.
     pub(super) management_only: bool,
     pub(super) address: Option<IpAddr>,
+    /// IPv4 and IPv6: a family without an address does not pass. Both, where nothing is said of addresses.
+    pub(super) families: (bool, bool),
     /// Its name and security level.
     pub(super) lines: Vec<Line<'t>>,
     /// Access lists for what comes in and for what goes out, with the lines that bind them.
@@ -57,6 +59,7 @@ impl<'t> Interfaces<'t> {
     pub(super) fn read(&mut self, block: &Block<'t>, list: &mut List) {
         let mut name = None;
         let (mut level, mut address, mut management_only) = (None, None, false);
+        let (mut says_addresses, mut families) = (false, (false, false));
         let mut lines = vec![block.head];
         for line in &block.body {
             match line.words()[..] {
@@ -75,7 +78,16 @@ impl<'t> Interfaces<'t> {
                 ["management-only", ..] => management_only = true,
                 ["no", "nameif" | "security-level"] | ["description", ..] => {}
                 ["ip", "address", own, ..] => {
+                    (says_addresses, families.0) = (true, true);
                     address = own.parse().ok();
+                    leave_settings(line, list);
+                }
+                ["ipv6", "address" | "enable", ..] => {
+                    (says_addresses, families.1) = (true, true);
+                    leave_settings(line, list);
+                }
+                ["no", "ip", "address"] => {
+                    says_addresses = true;
                     leave_settings(line, list);
                 }
                 _ => leave_settings(line, list),
@@ -89,7 +101,8 @@ impl<'t> Interfaces<'t> {
         let zone = self.zones.claim_short(name, LONGEST_ZONE);
         let level = level.unwrap_or(if name == "inside" { 100 } else { 0 });
         let (incoming, outgoing) = (Vec::new(), Vec::new());
-        self.all.push(Interface { name, zone, level, management_only, address, lines, incoming, outgoing });
+        let families = if says_addresses { families } else { (true, true) };
+        self.all.push(Interface { name, zone, level, management_only, address, families, lines, incoming, outgoing });
     }
 
     /// `same-security-traffic permit …`.

@@ -74,6 +74,12 @@ impl Addresses {
         Self::range(address, address)
     }
 
+    /// All addresses of the families that are wanted.
+    pub(super) fn of_families((v4, v6): (bool, bool)) -> Self {
+        let all = Self::any();
+        Self { v4: if v4 { all.v4 } else { Ranges::none() }, v6: if v6 { all.v6 } else { Ranges::none() }, set: None }
+    }
+
     /// Multicast of both families.
     pub(super) fn multicast() -> Self {
         let v4 = Self::range(Ipv4Addr::new(224, 0, 0, 0).into(), Ipv4Addr::new(239, 255, 255, 255).into());
@@ -264,9 +270,7 @@ impl Region {
 
     pub(super) fn is_empty(&self) -> bool {
         // A packet has both addresses of one family.
-        let families = |one: &Ranges, two: &Ranges| !one.is_empty() && !two.is_empty();
-        let (source, destination) = (&self.source, &self.destination);
-        !(families(&source.v4, &destination.v4) || families(&source.v6, &destination.v6)) || self.service.is_empty()
+        self.families() == (false, false) || self.service.is_empty()
     }
 
     pub(super) fn covers(&self, other: &Self) -> bool {
@@ -281,6 +285,12 @@ impl Region {
             service: self.service.intersection(&other.service),
         };
         (!common.is_empty()).then_some(common)
+    }
+
+    /// Whether packets of IPv4 and of IPv6 are in it.
+    pub(super) fn families(&self) -> (bool, bool) {
+        let both = |one: &Ranges, two: &Ranges| !one.is_empty() && !two.is_empty();
+        (both(&self.source.v4, &self.destination.v4), both(&self.source.v6, &self.destination.v6))
     }
 
     pub(super) fn has_tcp(&self) -> bool {
