@@ -7,7 +7,7 @@ use std::{collections::HashMap, rc::Rc};
 use jiff::Timestamp;
 
 use super::{
-    ace::{Ace, AceReader},
+    ace::{Ace, AceReader, SOURCE_PORT},
     interfaces::Interfaces,
     left::List,
     lines::Line,
@@ -238,6 +238,9 @@ impl<'t> Reader<'_, '_, 't> {
         let nothing = region.is_empty() || (permit && !known_time);
         if !problems.is_empty() {
             let hint = match (permit, nothing) {
+                (true, true) if problems == [SOURCE_PORT] => {
+                    "if it is for the way back of another line's flows, nothing is missing: a flow covers both directions. Else write a rule by hand"
+                }
                 (true, true) => "the line does nothing here: write by hand what it was for, as narrow as it was",
                 (true, false) => "the rest of it is carried over",
                 (false, _) => "it is carried over for whatever it could deny: make it as narrow as it was by hand",

@@ -10,6 +10,9 @@ use super::{
 };
 use crate::policy::service::{ICMP, ICMPV6};
 
+/// What is most often in the way.
+pub(super) const SOURCE_PORT: &str = "a source port, which a rule of Weir cannot match";
+
 /// A line's words, before it is known when it is in force.
 pub(super) struct Ace {
     pub(super) permit: bool,
@@ -65,7 +68,7 @@ impl AceReader<'_, '_> {
             self.icmp(words, &mut service, &mut problems)?;
         }
         if source_ports.is_some_and(|(ports, _)| !is_every_port(&ports.sure)) {
-            problems.push("a source port, which a rule of Weir cannot match".to_owned());
+            problems.push(SOURCE_PORT.to_owned());
             other_criterion = true;
         }
         if other_criterion {
