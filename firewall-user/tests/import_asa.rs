@@ -350,8 +350,8 @@ fn bad_input_is_refused_with_its_place() {
             "a.cfg:1:1: none of the lines is of an ASA's configuration; this is the first\n  [[rule]]\n  ^^^^^^^^\n  hint: give the output of `show running-config`",
         ),
         (
-            b": Saved\nASA Version 9.8(1)\naccess-list a extended permit tc",
-            "a.cfg:3:1: the configuration ends in the middle: it begins with `: Saved` and has no `: end`\n  access-list a extended permit tc\n  ^^^^^",
+            b"fw# show running-config\n: Saved\nASA Version 9.8(1)\naccess-list a extended permit tc",
+            "a.cfg:4:1: the configuration ends in the middle: it begins with `: Saved` and has no `: end`\n  access-list a extended permit tc\n  ^^^^^",
         ),
     ] {
         let found = refused("a.cfg", bytes);

@@ -83,7 +83,8 @@ fn lines(text: &str, margin: usize) -> impl Iterator<Item = Line<'_>> {
 /// Refuses a listing that stops before its end: what is missing could be what denies.
 pub(super) fn refuse_truncated(name: &Path, text: &str) -> Result<(), Diagnostics> {
     let plain = |line: &&str| !line.trim().is_empty() && line.trim() != "!";
-    let begun = text.lines().find(plain).is_some_and(|line| line.trim_start().starts_with(": Saved"));
+    // A terminal's prompt may stand before it.
+    let begun = text.lines().filter(plain).take(3).any(|line| line.trim_start().starts_with(": Saved"));
     let ended = text.lines().rev().map(str::trim).any(|line| line == ": end" || line.starts_with("Cryptochecksum:"));
     if !begun || ended {
         return Ok(());
