@@ -164,6 +164,40 @@ proptest! {
     }
 }
 
+/// Commands of a TCP map, some of which an ASA would not take.
+fn tcp_map() -> impl Strategy<Value = String> {
+    let switch = (select(&["", "no "][..]), select(&["check-retransmission", "checksum-verification", "ttl-evasion-protection"][..]));
+    let keys =
+        ["exceed-mss", "invalid-ack", "seq-past-window", "syn-data", "synack-data", "reserved-bits", "urgent-flag", "tcp-options mss"];
+    let options = ["tcp-options timestamp", "tcp-options selective-ack", "tcp-options window-scale", "tcp-options md5", "queue-limit"];
+    let word = (select([&keys[..], &options[..]].concat()), select(&["allow", "clear", "drop", "allow-connection"][..]));
+    let range = (0..256_u16, 0..256_u16, select(&["allow", "clear", "drop"][..]));
+    prop_oneof![
+        switch.prop_map(|(no, key)| format!("{no}{key}")),
+        word.prop_map(|(key, value)| format!("{key} {value}")),
+        range.prop_map(|(first, last, action)| format!("tcp-options range {first} {last} {action}")),
+        select(&["window-variation drop-connection", "window-variation allow-connection", "tcp-options mss maximum 9"][..])
+            .prop_map(str::to_owned),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_tcp_map_says_its_profile_loads(map in vec(tcp_map(), 0..12), clamp in any::<bool>(), own_numbers in any::<bool>()) {
+        let frame = "interface e0\n nameif outside\n security-level 0\ninterface e1\n nameif inside\n security-level 100\n";
+        let clamp = if clamp { "sysopt connection tcpmss 1380\n" } else { "" };
+        let numbers = if own_numbers { "  set connection random-sequence-number disable\n" } else { "" };
+        let class = "policy-map p\n class class-default\n  set connection advanced-options m\n";
+        let text = format!("{frame}{clamp}tcp-map m\n {}\n{class}{numbers}service-policy p global\n", map.join("\n "));
+        let imported = asa::import(Path::new("map.cfg"), &text, today()).map_err(|error| TestCaseError::fail(error.to_string()))?;
+        let source = Source { path: "policy.toml".into(), text: imported.text() };
+        let loaded = policy::load_sources_at(vec![source], None, today());
+        let (policy, _) = loaded.map_err(|errors| TestCaseError::fail(format!("{text}\n{}\n{errors}", imported.text())))?;
+        let named = if own_numbers { "m-own-numbers" } else { "m" };
+        prop_assert!(policy.rules().iter().any(|rule| rule.normalizer.as_deref() == Some(named)), "{}", policy);
+    }
+}
+
 /// Groups that name each other, many times over, and lists without end, are refused or read at once.
 #[test]
 fn large_and_circular_configurations_come_to_an_end() {

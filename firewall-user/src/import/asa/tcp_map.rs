@@ -26,6 +26,9 @@ pub(super) const WORDS: [&str; 14] = [
     "window-variation",
     "default",
 ];
+/// Kinds of the options that knobs look at (RFC 9293 §3.7.1, RFC 7323 §3).
+const MSS: u8 = 2;
+const TIMESTAMP: u8 = 8;
 /// The profile of an ASA's defaults.
 pub(super) const ASA: &str = "asa";
 
@@ -240,13 +243,6 @@ fn read_option(words: &[&str], profile: &mut Profile<'_>) -> Result<(), Refusal>
             for (option, kind) in options {
                 set_range(profile, (*option).to_owned(), *kind..=*kind, action)?;
             }
-            if name == "mss" && action != "allow" {
-                profile.keys.insert("mss-clamp", print::string("off"));
-            }
-            if name == "timestamp" && action != "allow" {
-                // Nothing is left to check: on an ASA, too, this ends PAWS.
-                profile.keys.insert("timestamp-check", "false".to_owned());
-            }
             Ok(())
         }
         _ => Err(UNKNOWN),
@@ -274,5 +270,12 @@ fn set_range(profile: &mut Profile<'_>, key: String, kinds: std::ops::RangeInclu
         return Err(("it gives an option a second action", "split the range around the option by hand"));
     }
     profile.options.insert(key, action);
+    // What looks at an option has nothing left to look at: on an ASA, too, PAWS ends without timestamps.
+    if action != "allow" && kinds.contains(&MSS) {
+        profile.keys.insert("mss-clamp", print::string("off"));
+    }
+    if action != "allow" && kinds.contains(&TIMESTAMP) {
+        profile.keys.insert("timestamp-check", "false".to_owned());
+    }
     Ok(())
 }
