@@ -9,6 +9,7 @@ pub mod dataplane;
 pub mod event_filter;
 pub mod filter;
 pub mod group;
+pub mod import;
 pub mod instance;
 pub mod netns;
 pub mod output;

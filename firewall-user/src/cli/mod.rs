@@ -1,4 +1,4 @@
-//! The command line: one verb per file. Every verb but `run`, `policy check`, `policy profiles PATH` and a `detach` without a daemon asks it.
+//! The command line: one verb per file. Every verb but `run`, `policy check`, `policy profiles PATH`, `policy import` and a `detach` without a daemon asks it.
 
 mod attach;
 mod bypass;
@@ -7,6 +7,7 @@ mod counters;
 mod detach;
 mod events;
 mod flows;
+mod import;
 mod policy;
 mod run;
 mod status;

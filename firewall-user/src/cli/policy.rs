@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
-use super::ask;
+use super::{ask, import};
 use crate::{
     api::{Applied, ApplyRequest, Failure, Kind, PolicyInForce, Profile},
     client::Client,
@@ -10,7 +10,7 @@ use crate::{
     output, policy,
 };
 
-/// Check, apply and show policies
+/// Check, apply, show and import policies
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -70,6 +70,7 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    Import(import::Arguments),
 }
 
 impl Arguments {
@@ -88,6 +89,7 @@ impl Arguments {
                 };
                 if json { output::json(&profiles) } else { output::profiles(&profiles) }
             }
+            Action::Import(arguments) => arguments.execute(),
         }
     }
 }

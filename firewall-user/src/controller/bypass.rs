@@ -143,11 +143,10 @@ fn new_rule(request: &BypassAdd) -> Result<NewRule, Failure> {
         service: request.service.clone(),
         action: Action::Allow,
         inspection: Inspection::Bypass,
-        sanity_off: false,
         idle_timeout: request.idle_timeout.clone(),
-        one_sided_flows: None,
         expires,
         because: request.because.clone(),
+        ..NewRule::default()
     })
 }
 

@@ -4,22 +4,22 @@
 //! is used. What [`load()`] accepts, [`lower()`] can turn into the dataplane's tables unless the controller runs out of numbers. Nothing here
 //! touches the kernel, and no input makes it panic.
 
-mod address;
+pub(crate) mod address;
 mod classes;
-mod definitions;
-mod diagnostic;
+pub(crate) mod definitions;
+pub(crate) mod diagnostic;
 mod document;
-mod duration;
+pub(crate) mod duration;
 pub mod edit;
 mod expand;
 mod knob;
 mod load;
 mod lower;
 mod normalizer;
-mod print;
+pub(crate) mod print;
 mod rule;
-mod selector;
-mod service;
+pub(crate) mod selector;
+pub(crate) mod service;
 mod source;
 mod tcp_option;
 mod timeouts;

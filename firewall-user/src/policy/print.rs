@@ -18,19 +18,19 @@ const KEY_WIDTH: usize = 12;
 const LINE_WIDTH: usize = 100;
 
 /// A TOML string.
-pub(super) fn string(text: &str) -> String {
+pub(crate) fn string(text: &str) -> String {
     toml_edit::Value::from(text).to_string()
 }
 
 /// A string when there is one, else an array.
-pub(super) fn strings(texts: &[String]) -> String {
+pub(crate) fn strings(texts: &[String]) -> String {
     match texts {
         [only] => string(only),
         more => array(more),
     }
 }
 
-fn array(texts: &[String]) -> String {
+pub(crate) fn array(texts: &[String]) -> String {
     let quoted: Vec<String> = texts.iter().map(|text| string(text)).collect();
     let line = format!("[{}]", quoted.join(", "));
     if line.len() <= LINE_WIDTH { line } else { format!("[\n    {},\n]", quoted.join(",\n    ")) }
@@ -56,10 +56,10 @@ pub(super) const fn action_name(action: Action) -> &'static str {
 
 /// Keys and values of a table, in order.
 #[derive(Default)]
-pub(super) struct Table(Vec<(&'static str, String)>);
+pub(crate) struct Table(Vec<(&'static str, String)>);
 
 impl Table {
-    pub(super) fn key(&mut self, key: &'static str, value: impl fmt::Display) {
+    pub(crate) fn key(&mut self, key: &'static str, value: impl fmt::Display) {
         self.0.push((key, value.to_string()));
     }
 
@@ -102,7 +102,7 @@ impl fmt::Display for Policy {
 }
 
 /// A bare key may not hold a dot; a quoted one may hold anything.
-fn table_name(name: &str) -> String {
+pub(crate) fn table_name(name: &str) -> String {
     if name.contains('.') { format!("\"{name}\"") } else { name.to_owned() }
 }
 
