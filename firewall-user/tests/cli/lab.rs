@@ -51,7 +51,7 @@ pub struct Lab {
 
 /// A verb that goes on. Killed when dropped.
 #[derive(Debug)]
-pub struct Running(Option<Child>);
+pub struct Running(pub Option<Child>);
 
 impl Running {
     /// Sends it a signal.
@@ -179,7 +179,7 @@ impl Lab {
         }
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
         command.args(words).args(["--instance", &self.instance]).stdin(Stdio::null());
         command
@@ -203,6 +203,11 @@ impl Lab {
         let running = self.begin(&[&["events"], words].concat());
         eventually("it listens", || (listeners() > before).then_some(()));
         running
+    }
+
+    /// What the instance keeps on disk.
+    pub fn state(&self) -> PathBuf {
+        self.named().state()
     }
 
     /// Path of the daemon's socket.
@@ -320,7 +325,7 @@ impl Lab {
 }
 
 impl Run {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
     }
@@ -350,6 +355,9 @@ impl Drop for Lab {
         let removed = self.weir(&["detach", "--all", "--netns", self.server.name()]);
         if removed.code != Some(0) || self.pins().exists() {
             eprintln!("warning: pins of {} may be left: {removed:?}", self.instance);
+        }
+        if self.state().exists() {
+            eprintln!("warning: {} is left", self.state().display());
         }
         self.forget();
         let _ = fs::remove_dir_all(&self.directory);
