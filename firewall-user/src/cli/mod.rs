@@ -7,6 +7,7 @@ mod counters;
 mod detach;
 mod events;
 mod flows;
+mod guard;
 mod policy;
 mod run;
 mod status;

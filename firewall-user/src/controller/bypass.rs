@@ -14,7 +14,7 @@ use super::{
     reload::{self, refused},
 };
 use crate::{
-    api::{Applied, BypassAdd, BypassAdded, BypassRemoved, BypassRule, Failure, How, Kind},
+    api::{Applied, BypassAdd, BypassAdded, BypassRemove, BypassRemoved, BypassRule, Failure, How, Kind},
     files,
     policy::{
         self, Source,
@@ -65,12 +65,13 @@ impl Controller {
         let file = self.file_for(request, &path)?;
         let edit = edited(sources, file, |text| edit::add_rule(text, &rule, request.before.as_deref()))?;
         let file = edit.file.display().to_string();
-        let applied = self.write_and_apply(&path, edit, uid)?;
+        let applied = self.write_and_apply(&path, edit, Asked::by(How::Bypass, uid))?;
         Ok(BypassAdded { name: request.name.clone(), file, generation: applied.generation, warnings: applied.warnings })
     }
 
     /// Removes a bypass rule, and no other, from its file and applies the policy.
-    pub fn bypass_remove(&self, name: &str, uid: Option<u32>) -> Result<BypassRemoved, Failure> {
+    pub fn bypass_remove(&self, request: &BypassRemove, uid: Option<u32>) -> Result<BypassRemoved, Failure> {
+        let name = request.name.as_str();
         let _editing = held(&self.edit);
         let _lock = EditLock::take(&self.instance)?;
         let path = self.policy_to_edit()?;
@@ -83,23 +84,31 @@ impl Controller {
             let error = format!("rule `{name}` is no bypass rule: its inspection is {}", rule.inspection.name());
             return Err(Failure::new(Kind::Conflict, error).hint(format!("it is in {}:{}", rule.file.display(), rule.line)));
         }
+        let session = if request.cut_session { None } else { request.session };
+        let asked = Asked { session, ..Asked::by(How::Bypass, uid) };
         let edit = edited(sources, rule.file.clone(), |text| edit::remove_rule(text, name))?;
         let file = edit.file.display().to_string();
-        let applied = self.write_and_apply(&path, edit, uid)?;
+        let applied = self.write_and_apply(&path, edit, asked)?;
         Ok(BypassRemoved { name: name.to_owned(), file, generation: applied.generation })
     }
 
     /// Where the policy in force was read, if its files still say what is in force.
     fn policy_to_edit(&self) -> Result<PathBuf, Failure> {
-        let state = held(&self.policy);
-        state.nothing_pending()?;
-        let in_force = state.in_force.as_ref().ok_or_else(|| Failure::failed("no policy is in force"))?;
-        let path = in_force.path.clone();
-        if in_force.put_back {
-            let error = format!("the policy in force was put back: {} may say something else", path.display());
-            return Err(Failure::new(Kind::Conflict, error).hint(format!("put it right, then `weir policy apply {}`", path.display())));
+        let (path, put_back) = {
+            let state = held(&self.policy);
+            state.nothing_pending()?;
+            let in_force = state.in_force.as_ref().ok_or_else(|| Failure::failed("no policy is in force"))?;
+            (in_force.path.clone(), in_force.put_back.then(|| in_force.policy.to_string()))
+        };
+        // Of what was put back the files may say something else, which an edit must not bring along.
+        match put_back {
+            Some(text) if reload::read(&path)?.policy.to_string() != text => {
+                let path = path.display();
+                let error = format!("the policy in force was put back, and {path} says something else");
+                Err(Failure::new(Kind::Conflict, error).hint(format!("put it right, then `weir policy apply {path}`")))
+            }
+            _ => Ok(path),
         }
-        Ok(path)
     }
 
     /// The file a new rule goes to: the one asked for, else the one of the rule it goes before, else the default.
@@ -125,7 +134,7 @@ impl Controller {
     }
 
     /// Writes the file and puts the policy in force; undoes the first when the second fails.
-    fn write_and_apply(&self, path: &Path, edit: Edit, uid: Option<u32>) -> Result<Applied, Failure> {
+    fn write_and_apply(&self, path: &Path, edit: Edit, asked: Asked) -> Result<Applied, Failure> {
         let failed = |error: io::Error| Failure::failed(format!("{} cannot be written: {error}", edit.file.display()));
         let before = match fs::read(&edit.file) {
             Ok(bytes) => Some(bytes),
@@ -133,7 +142,7 @@ impl Controller {
             Err(error) => return Err(failed(error)),
         };
         files::replace(&edit.file, edit.text.as_bytes()).map_err(failed)?;
-        self.apply_read(path, edit.read, Asked::by(How::Bypass, uid)).inspect_err(|_| {
+        self.apply_read(path, edit.read, asked).inspect_err(|_| {
             let restored = match before {
                 Some(bytes) => files::replace(&edit.file, &bytes),
                 None => fs::remove_file(&edit.file),

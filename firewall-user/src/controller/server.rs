@@ -259,5 +259,5 @@ async fn bypass_add(State(controller): Shared, ConnectInfo(Peer(uid)): ConnectIn
 
 async fn bypass_remove(State(controller): Shared, ConnectInfo(Peer(uid)): ConnectInfo<Peer>, bytes: Body) -> Answer {
     let request: BypassRemove = body(bytes)?;
-    blocking(&controller, move |controller| controller.bypass_remove(&request.name, uid)).await.map(json)
+    blocking(&controller, move |controller| controller.bypass_remove(&request, uid)).await.map(json)
 }

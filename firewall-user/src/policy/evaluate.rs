@@ -75,8 +75,15 @@ impl Evaluator<'_> {
             accepting.0.iter_mut().zip(bitmap.0).for_each(|(word, other)| *word &= other);
         }
         let in_force = |entry: &Rule| entry.expires == 0 || now_ns < entry.expires;
-        self.entries.iter().enumerate().position(|(index, entry)| accepting.contains(index) && in_force(entry))
+        let accepting = (0..).step_by(64).zip(accepting.0).flat_map(|(first, word)| bits(word).map(move |bit| first + bit));
+        accepting.into_iter().find(|entry| self.entries.get(*entry).is_some_and(in_force))
     }
+}
+
+/// The bits that are set, from the lowest.
+fn bits(word: u64) -> impl Iterator<Item = usize> {
+    let others = |word: u64| (word != 0).then_some(word);
+    std::iter::successors(others(word), move |word| others(word & (word - 1))).map(|word| word.trailing_zeros() as usize)
 }
 
 /// The class of the longest prefix; 0 when there is none.

@@ -310,6 +310,13 @@ fn ones_own_session_is_not_cut_unasked() {
         // Back to a policy that allows it, with nothing to fear.
         assert_eq!(lab.weir_with(&["policy", "rollback"], &[("SSH_CONNECTION", &ssh)], "").code, Some(0));
         lab.weir_with(&["policy", "rollback", "2"], &[("SSH_CONNECTION", &ssh)], "").refused_with(1, &refused);
+        // A bypass rule that lets the session in is not removed unasked either, and the file is as before.
+        let directory = lab.policies();
+        lab.json(&["policy", "apply", directory.to_str().expect("UTF-8")]);
+        lab.json(&["bypass", "add", "own", "--from", "outside", "--to", "self", "--service", "tcp/7000", "--file", "00-own.toml"]);
+        let before = lab.read("00-own.toml").expect("the file");
+        lab.weir_with(&["bypass", "remove", "own"], &[("SSH_CONNECTION", &ssh)], "").refused_with(1, &refused);
+        assert_eq!(lab.read("00-own.toml").expect("the file"), before);
         let elsewhere = lab.weir_with(&apply, &[("SSH_CONNECTION", "192.0.2.9 1 10.9.0.1 7001")], "");
         assert_eq!(elsewhere.code, Some(0), "{elsewhere:?}");
     });

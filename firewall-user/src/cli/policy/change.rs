@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{super::ask, guard::guarded};
+use super::super::{ask, guard::guarded};
 use crate::{
     api::{Applied, ApplyRequest, CONFIRM_SECONDS, Confirmed, RollbackRequest},
     client::Client,

@@ -9,9 +9,11 @@ use std::{
 use clap::Args;
 
 use super::{
-    super::ask,
+    super::{
+        ask,
+        guard::{agrees, answer, asks, not_done},
+    },
     change::{Safety, apply, tell},
-    guard::{agrees, answer, asks, not_done},
 };
 use crate::{
     api::{Applied, DiffRequest, Edited, Failure, Kind, PolicyDiff, Status},

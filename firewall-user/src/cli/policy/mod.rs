@@ -1,7 +1,6 @@
 mod change;
 mod diff;
 mod edit;
-mod guard;
 
 use std::{
     path::{Path, PathBuf},
