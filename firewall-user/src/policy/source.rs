@@ -7,7 +7,7 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use super::diagnostic::{Diagnostic, Place};
@@ -20,6 +20,8 @@ pub const MAX_FILES: usize = 1024;
 const ATTEMPTS: u32 = 20;
 /// Time between two readings.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long files must have been left alone: a writer empties a file before it fills it, and writes one file after the other.
+const REST: Duration = Duration::from_millis(100);
 
 /// A file of a policy: where it is, and what it says (or would say, for an edit that is checked before it is written).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,24 +111,43 @@ pub fn fingerprint(path: &Path) -> io::Result<Fingerprint> {
     Ok(Fingerprint(files_of(path)?.into_iter().map(file).collect()))
 }
 
+impl Fingerprint {
+    /// No file has changed for a while. One that says it will change only later is on a clock that was set: it is taken as it is.
+    fn rested(&self) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.0.iter().filter_map(|(_, told)| *told).all(|[.., seconds, nanos]| {
+            let changed = Duration::new(seconds.try_into().unwrap_or(0), nanos.try_into().unwrap_or(0));
+            now.checked_sub(changed).is_none_or(|age| age >= REST)
+        })
+    }
+}
+
 /// Reads a single file, or the `*.toml` files of a directory in name order (not its subdirectories, no hidden files, no backups).
 pub(super) fn read(path: &Path) -> Result<Vec<Source>, Vec<Diagnostic>> {
-    read_at_rest(|| fingerprint(path).ok(), || read_once(path)).unwrap_or_else(|| {
+    let look = || {
+        let fingerprint = fingerprint(path).ok();
+        let rested = fingerprint.as_ref().is_none_or(Fingerprint::rested);
+        (fingerprint, rested)
+    };
+    read_at_rest(look, || read_once(path)).unwrap_or_else(|| {
         let hint = "wait until whoever writes it is done".to_owned();
         Err(vec![Diagnostic::about(path.to_path_buf(), "keeps changing while it is read".to_owned(), Some(hint))])
     })
 }
 
-/// What `read` returns when nothing has changed meanwhile; `None` when something always has.
-fn read_at_rest<F: PartialEq, T>(fingerprint: impl Fn() -> F, read: impl Fn() -> T) -> Option<T> {
-    let mut before = fingerprint();
+/// What `read` returns when nothing has changed for a while, nor meanwhile; `None` when something always has. `look` tells what there is, and
+/// whether it has been left alone.
+fn read_at_rest<F: PartialEq, T>(look: impl Fn() -> (F, bool), read: impl Fn() -> T) -> Option<T> {
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
             thread::sleep(PAUSE);
-            before = fingerprint();
+        }
+        let (before, rested) = look();
+        if !rested {
+            continue;
         }
         let read = read();
-        if fingerprint() == before {
+        if look().0 == before {
             return Some(read);
         }
     }
@@ -211,15 +232,40 @@ mod tests {
             }
             state.get()
         };
-        assert_eq!(read_at_rest(|| state.get(), read), Some(2));
+        assert_eq!(read_at_rest(|| (state.get(), true), read), Some(2));
         assert_eq!(readings.get(), 3);
+    }
+
+    #[test]
+    fn what_has_just_changed_is_not_read_yet() {
+        let (looks, readings) = (Cell::new(0), Cell::new(0));
+        let look = || {
+            looks.set(looks.get() + 1);
+            ((), looks.get() > 3)
+        };
+        assert_eq!(read_at_rest(look, || readings.set(readings.get() + 1)), Some(()));
+        assert_eq!((looks.get(), readings.get()), (5, 1));
     }
 
     #[test]
     fn what_never_rests_is_refused() {
         let state = Cell::new(0);
         let read = || state.set(state.get() + 1);
-        assert_eq!(read_at_rest(|| state.get(), read), None);
+        assert_eq!(read_at_rest(|| (state.get(), true), read), None);
         assert_eq!(state.get(), ATTEMPTS);
+        assert_eq!(read_at_rest(|| ((), false), || panic!("it was read")), None::<()>);
+    }
+
+    #[test]
+    fn files_rest_some_time_after_they_were_written() {
+        let told = |changed: SystemTime| {
+            let changed = changed.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+            let [seconds, nanos] = [changed.as_secs().cast_signed(), changed.subsec_nanos().into()];
+            Fingerprint(vec![("old".into(), Some([0; 7])), ("new".into(), Some([0, 0, 0, 0, 0, seconds, nanos])), ("gone".into(), None)])
+        };
+        let now = SystemTime::now();
+        assert!(!told(now).rested());
+        assert!(told(now - REST).rested());
+        assert!(told(now + Duration::from_secs(3600)).rested(), "the clock was set back");
     }
 }

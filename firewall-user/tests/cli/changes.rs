@@ -12,7 +12,7 @@ use std::{
 
 use rustix::process::Signal;
 
-use crate::lab::{Lab, POLICY, eventually, in_lab};
+use crate::lab::{Lab, POLICY, Stop, eventually, in_lab};
 
 const START: [&str; 2] = ["--interface", "outside=box0"];
 
@@ -46,15 +46,6 @@ fn history(lab: &Lab) -> String {
 /// Which of the two UDP ports is open.
 fn open_port(lab: &Lab) -> Vec<u16> {
     [7000, 7999].into_iter().filter(|port| lab.datagram_arrives(*port)).collect()
-}
-
-/// Ends the talking, also when a check fails.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Sends and receives on a connection until told to stop. Returns how often; a byte that does not come fails.

@@ -1,8 +1,15 @@
 //! Policy files that apply by themselves.
 
-use std::{fs, thread, time::Duration};
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
-use crate::lab::{Lab, POLICY, eventually, in_lab};
+use rustix::process::Signal;
+
+use crate::lab::{Lab, POLICY, Stop, eventually, in_lab};
 
 const START: [&str; 3] = ["--watch", "--interface", "outside=box0"];
 
@@ -63,6 +70,37 @@ fn a_writer_at_work_is_waited_for() {
         let names: Vec<_> =
             lab.json(&["policy", "show"])["rules"].as_array().expect("rules").iter().map(|rule| rule["name"].clone()).collect();
         assert_eq!(names, ["in", "out", "more-9"]);
+    });
+}
+
+#[test]
+fn what_is_being_written_is_not_applied() {
+    in_lab(|lab| {
+        lab.start(&["--interface", "outside=box0"]);
+        let directory = lab.policies();
+        let apply = ["policy", "apply", directory.to_str().expect("UTF-8")];
+        let (stop, lab) = (AtomicBool::new(false), &*lab);
+        thread::scope(|scope| {
+            let stopping = Stop(&stop);
+            // A file is emptied before it is filled: without it the rest would be a policy too.
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    lab.write("20-more.toml", "");
+                    thread::sleep(Duration::from_millis(20));
+                    lab.write("20-more.toml", &POLICY.replace("\"in\"", "\"more\"").replace("\"out\"", "\"more-out\""));
+                    thread::sleep(Duration::from_millis(20));
+                }
+            });
+            eventually("the writer", || directory.join("20-more.toml").exists().then_some(()));
+            for _ in 0..3 {
+                lab.weir(&apply).refused_with(2, &["keeps changing while it is read", "wait until whoever writes it is done"]);
+            }
+            lab.signal(Signal::HUP);
+            eventually("the refusal", || lab.log().contains("the policy stays as it was").then_some(()));
+            assert_eq!(generation(lab), 1);
+            drop(stopping);
+        });
+        assert_eq!(lab.json(&apply)["rules"], 4);
     });
 }
 
