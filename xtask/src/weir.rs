@@ -147,6 +147,12 @@ impl Weir {
         self.verb(&["policy", "apply"], &[directory]).map(drop)
     }
 
+    /// The same for so many seconds, unless it is confirmed.
+    pub fn apply_on_trial(&self, policies: &Path, seconds: u32) -> Result<()> {
+        let directory = policies.to_str().context("a path that is not UTF-8")?;
+        self.verb(&["policy", "apply"], &[directory, "--confirm", &seconds.to_string()]).map(drop)
+    }
+
     pub fn counters(&self) -> Result<Counters> {
         self.read("counters", &[])
     }

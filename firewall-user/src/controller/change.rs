@@ -224,3 +224,26 @@ fn checked(confirm_seconds: Option<u32>) -> Result<Option<u32>, Failure> {
         other => Ok(other),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_confirm_is_neither_none_nor_long() {
+        assert_eq!(checked(None), Ok(None));
+        for seconds in [1, 60, 3600] {
+            assert_eq!(checked(Some(seconds)), Ok(Some(seconds)));
+        }
+        for seconds in [0, 3601, u32::MAX] {
+            let failure = checked(Some(seconds)).expect_err("out of range");
+            assert_eq!((failure.kind, failure.hint.as_deref()), (Kind::Usage, Some("between 1 and 3600 seconds")));
+        }
+    }
+
+    #[test]
+    fn paths_are_absolute() {
+        assert_eq!(check_path(Path::new("/etc/weir/policies")), Ok(()));
+        assert_eq!(check_path(Path::new("policies")).expect_err("relative").kind, Kind::Usage);
+    }
+}
