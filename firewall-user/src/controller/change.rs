@@ -1,7 +1,10 @@
 //! Changes of policies that somebody asks for, each one transaction: judged against the asker's own session, kept in the history, put in
 //! force, and perhaps left to be confirmed.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::MutexGuard,
+};
 
 use super::{
     Controller,
@@ -84,7 +87,18 @@ impl Controller {
     /// Puts a policy in force that was read already.
     pub(super) fn apply_read(&self, path: &Path, read: Read, asked: Asked) -> Result<Applied, Failure> {
         let kept = self.attached_zones();
-        let mut state = held(&self.policy);
+        self.apply_held(held(&self.policy), &kept, path, read, asked)
+    }
+
+    /// The same for whoever has looked at the policy in force and must not lose it from sight.
+    pub(super) fn apply_held(
+        &self,
+        mut state: MutexGuard<'_, PolicyState>,
+        kept: &[u8],
+        path: &Path,
+        read: Read,
+        asked: Asked,
+    ) -> Result<Applied, Failure> {
         state.nothing_pending()?;
         let rules = read.policy.rules().len();
         let new = NewEntry {
@@ -111,7 +125,7 @@ impl Controller {
             }
         };
         let change = Change { session: asked.session, ..Change::to(number) };
-        let generation = self.put_in_force_or_restore(&mut state, (path.to_path_buf(), read.policy), &kept, change, before)?;
+        let generation = self.put_in_force_or_restore(&mut state, (path.to_path_buf(), read.policy), kept, change, before)?;
         log::info!("policy {} is in force: {rules} rules, generation {generation}", path.display());
         self.answer(state, &read.warnings, notes, generation, rules)
     }
@@ -176,7 +190,7 @@ impl Controller {
 
     fn answer(
         &self,
-        state: std::sync::MutexGuard<'_, PolicyState>,
+        state: MutexGuard<'_, PolicyState>,
         warnings: &[Warning],
         notes: Vec<String>,
         generation: u32,

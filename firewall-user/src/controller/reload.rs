@@ -89,6 +89,9 @@ impl Controller {
         let kept = self.attached_zones();
         let mut state = held(&self.policy);
         let in_force = state.in_force.as_ref().ok_or_else(|| Failure::failed("no policy is in force"))?;
+        if in_force.path != path {
+            return Err(Failure::new(Kind::Conflict, "another policy came in force meanwhile"));
+        }
         if in_force.policy.to_string() == text {
             if how == How::Watch {
                 return Ok(None);
@@ -106,8 +109,7 @@ impl Controller {
                 Failure::new(Kind::Conflict, error).hint(format!("`weir policy apply {}` puts it in force nonetheless", path.display()))
             );
         }
-        drop(state);
-        self.apply_read(&path, read, Asked::by_itself(how)).map(Some)
+        self.apply_held(state, &kept, &path, read, Asked::by_itself(how)).map(Some)
     }
 
     pub(super) fn policy_path(&self) -> Result<PathBuf, Failure> {
