@@ -37,7 +37,7 @@ use firewall_user::{
     api::NotCarriedOver,
     import::asa::{self, ImportError, Imported},
     output,
-    policy::{self, Clock, Lowered, Numbers, Policy, RuleInfo, Source},
+    policy::{self, Clock, FirstPacket, Lowered, Numbers, Policy, RuleInfo, Source},
 };
 
 /// The day configurations are imported, whatever the real one is.
@@ -134,9 +134,15 @@ impl Judge {
             std::net::IpAddr::V4(v4) => firewall_common::flow::Address::v4(v4.octets()),
             std::net::IpAddr::V6(v6) => firewall_common::flow::Address::new(v6.octets()),
         };
-        let (from, to) = (self.zone(from), self.zone(to));
-        let (source, destination) = (address(source), address(destination));
-        let entry = self.lowered.first_match(from, to, &source, &destination, protocol, port.to_be_bytes(), Self::now(at))?;
+        let packet = FirstPacket {
+            from_zone: self.zone(from),
+            to_zone: self.zone(to),
+            source: address(source),
+            destination: address(destination),
+            protocol,
+            service: port.to_be_bytes(),
+        };
+        let entry = self.lowered.evaluator().first_match(&packet, Self::now(at))?;
         self.policy.rule_of_entry(entry)
     }
 

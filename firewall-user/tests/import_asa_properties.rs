@@ -8,7 +8,7 @@ use firewall_common::{
 };
 use firewall_user::{
     import::asa::{self, Imported},
-    policy::{self, Clock, Lowered, Numbers, Policy, Source},
+    policy::{self, Clock, FirstPacket, Lowered, Numbers, Policy, Source},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
 
@@ -274,8 +274,17 @@ fn decide(policy: &Policy, lowered: &Lowered, zones: &Table, packet: &Packet) ->
         IpAddr::V6(v6) => Address::new(v6.octets()),
     };
     let (source, destination) = (address(packet.source), address(packet.destination));
-    let entry =
-        lowered.first_match(zone(packet.from), zone(packet.to), &source, &destination, packet.protocol, packet.port.to_be_bytes(), 0);
+    let entry = lowered.evaluator().first_match(
+        &FirstPacket {
+            from_zone: zone(packet.from),
+            to_zone: zone(packet.to),
+            source,
+            destination,
+            protocol: packet.protocol,
+            service: packet.port.to_be_bytes(),
+        },
+        0,
+    );
     match entry.and_then(|entry| policy.rule_of_entry(entry)) {
         Some(rule) if rule.action == Action::Allow && rule.inspection == Inspection::Bypass => Verdict::Bypass,
         Some(rule) if rule.action == Action::Allow => Verdict::Permit,

@@ -7,8 +7,10 @@ use firewall_common::{counter, reason::Reason};
 use super::{Controller, held, reload::InForce};
 use crate::{
     api::{
-        Counters, Failure, Interface, InterfaceCounters, PolicyInForce, PolicyStatus, Profile, RuleCounters, RuleInForce, Status, TableFill,
+        Counters, Failure, HistoryEntry, Interface, InterfaceCounters, PolicyInForce, PolicyStatus, Profile, RuleCounters, RuleInForce,
+        ShownPolicy, Status, TableFill,
     },
+    clock,
     dataplane::TableName,
     policy::RuleInfo,
 };
@@ -22,7 +24,9 @@ impl Controller {
             path: in_force.path.display().to_string(),
             generation: in_force.generation,
             rules: in_force.policy.rules().len(),
+            number: in_force.number,
         });
+        let confirmation = state.confirmation.as_ref().map(|confirmation| confirmation.describe(&clock::both()));
         let ready = policy.is_some() && !interfaces.is_empty() && interfaces.iter().all(|interface| interface.attached);
         Ok(Status {
             instance: self.instance.name().to_owned(),
@@ -31,6 +35,7 @@ impl Controller {
             ready,
             interfaces,
             policy,
+            confirmation,
             flows: fill.embryonic + fill.established,
             uptime_seconds: self.started.elapsed().as_secs(),
             adopted: self.adopted,
@@ -137,6 +142,18 @@ impl Controller {
         })
     }
 
+    /// The policies that were applied, the newest first.
+    pub fn history(&self) -> Result<Vec<HistoryEntry>, Failure> {
+        Ok(held(&self.policy).history.index().list().collect())
+    }
+
+    /// A policy of the history.
+    pub fn show(&self, number: u64) -> Result<ShownPolicy, Failure> {
+        let state = held(&self.policy);
+        let (entry, read) = (state.history.index().show(number)?, state.history.read(number)?);
+        Ok(ShownPolicy { entry, text: read.policy.to_string() })
+    }
+
     /// The normalizer profiles there are, those of the policy in force included.
     pub fn profiles(&self) -> Result<Vec<Profile>, Failure> {
         Ok(Profile::all(held(&self.policy).in_force.as_ref().map(|in_force| &in_force.policy)))
@@ -178,7 +195,7 @@ fn drops(counters: &counter::Counters, all: bool) -> BTreeMap<String, u64> {
     drops.filter(|(_, count)| all || *count > 0).collect()
 }
 
-const fn action_name(action: firewall_common::rule::Action) -> &'static str {
+pub(super) const fn action_name(action: firewall_common::rule::Action) -> &'static str {
     use firewall_common::rule::Action;
     match action {
         Action::Allow => "allow",

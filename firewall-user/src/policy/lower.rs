@@ -1,4 +1,4 @@
-//! The policy as the dataplane reads it, and the same evaluation on the host.
+//! The policy as the dataplane reads it.
 
 use std::collections::BTreeMap;
 
@@ -122,51 +122,4 @@ fn zone_bitmaps(policy: &Policy, numbers: &BTreeMap<&str, u8>) -> Vec<(Dimension
     }
     let numbered = |dimension, bitmaps: Vec<Bitmap>| bitmaps.into_iter().zip(0..).map(move |(bitmap, zone)| (dimension, zone, bitmap));
     numbered(Dimension::FromZone, from).chain(numbered(Dimension::ToZone, to)).collect()
-}
-
-impl Lowered {
-    /// The entry that decides a first packet, as the dataplane finds it; `None` is the default deny.
-    ///
-    /// `port` is the destination port in network order, ICMP type and code, or zero.
-    #[must_use]
-    #[expect(clippy::too_many_arguments, reason = "the values of a packet that a policy can name")]
-    pub fn first_match(
-        &self,
-        from_zone: u8,
-        to_zone: u8,
-        source: &Address,
-        destination: &Address,
-        protocol: u8,
-        port: [u8; 2],
-        now_ns: u64,
-    ) -> Option<usize> {
-        let classes = [
-            (Dimension::FromZone, u32::from(from_zone)),
-            (Dimension::ToZone, u32::from(to_zone)),
-            (Dimension::Source, self.address_class(Dimension::Source, source)),
-            (Dimension::Destination, self.address_class(Dimension::Destination, destination)),
-            (Dimension::Service, self.service_class(protocol, port)),
-        ];
-        let mut accepting = Bitmap([u64::MAX; firewall_common::rule::BITMAP_WORDS]);
-        for (dimension, class) in classes {
-            let (_, _, bitmap) = self.bitmaps.iter().find(|(d, c, _)| (*d, *c) == (dimension, class))?;
-            accepting.0.iter_mut().zip(bitmap.0).for_each(|(word, other)| *word &= other);
-        }
-        let in_force = |entry: &Rule| entry.expires == 0 || now_ns < entry.expires;
-        self.entries.iter().enumerate().position(|(index, entry)| accepting.contains(index) && in_force(entry))
-    }
-
-    fn address_class(&self, side: Dimension, address: &Address) -> u32 {
-        let bits = address.bits();
-        let covers = |prefix: &Address, length: u8| (prefix.bits() ^ bits) & super::address::mask(length) == 0;
-        let of_side = self.addresses.iter().filter(|(dimension, prefix, length, _)| *dimension == side && covers(prefix, *length));
-        of_side.max_by_key(|(_, _, length, _)| *length).map_or(0, |(_, _, _, class)| *class)
-    }
-
-    fn service_class(&self, protocol: u8, port: [u8; 2]) -> u32 {
-        let key = |protocol: u8, port: [u8; 2]| u32::from_be_bytes([protocol, port[0], port[1], 0]);
-        let covers = |p: u8, q: [u8; 2], length: u8| length == 0 || (key(p, q) ^ key(protocol, port)) >> (32 - u32::from(length)) == 0;
-        let covering = self.services.iter().filter(|(p, q, length, _)| covers(*p, *q, *length));
-        covering.max_by_key(|(_, _, length, _)| *length).map_or(0, |(_, _, _, class)| *class)
-    }
 }
