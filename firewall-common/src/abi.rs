@@ -17,7 +17,6 @@ pub mod map {
     pub const SERVICES: &str = "SERVICES";
     pub const COUNTERS: &str = "COUNTERS";
     pub const RULE_COUNTERS: &str = "RULE_COUNTERS";
-    pub const INTERFACE_COUNTERS: &str = "INTERFACE_COUNTERS";
     /// One-sided established bypass flows, by rule number. The dataplane adds, the controller's sweep sets the true number.
     pub const ONE_SIDED: &str = "ONE_SIDED";
     /// Rule names by number, kept for a controller that starts anew; the dataplane does not read them.
@@ -30,7 +29,7 @@ pub mod map {
     pub const AYA_LOGS: &str = "AYA_LOGS";
 
     /// All that are pinned.
-    pub const PINNED: [&str; 22] = [
+    pub const PINNED: [&str; 21] = [
         ESTABLISHED,
         EMBRYONIC,
         FRAGMENTS,
@@ -46,7 +45,6 @@ pub mod map {
         SERVICES,
         COUNTERS,
         RULE_COUNTERS,
-        INTERFACE_COUNTERS,
         ONE_SIDED,
         RULE_NAMES,
         ZONE_NAMES,
@@ -82,7 +80,6 @@ mod pod {
         config::Config,
         config::Interface,
         counter::Counters,
-        counter::InterfaceCounters,
         counter::RuleCounters,
         event::Record,
         event::Tally,

@@ -1,7 +1,7 @@
 //! The one exit of the packet's path: every packet is counted here, once, and nowhere else.
 
 use crate::{
-    counter::Counters,
+    counter::{Counters, Traffic},
     env::{Arrival, Env},
     reason::Reason,
     verdict::Verdict,
@@ -60,7 +60,10 @@ impl Outcome {
 /// Counts a packet and returns its verdict. `bytes` are those of its IP packet; 0 when it has none that could be read.
 #[inline(always)]
 pub fn account<E: Env>(env: &E, arrival: &Arrival, bytes: u32, outcome: &Outcome) -> Verdict {
-    env.count(|counters| total(counters, outcome));
+    env.count(arrival.place, |counters| {
+        total(counters, outcome);
+        traffic(&mut counters.traffic, arrival.egress, bytes, !outcome.verdict.passes());
+    });
     if outcome.rule != NO_RULE {
         env.count_rule(outcome.rule, |counters| {
             if matches!(outcome.event, Event::Created | Event::Decided) {
@@ -72,23 +75,21 @@ pub fn account<E: Env>(env: &E, arrival: &Arrival, bytes: u32, outcome: &Outcome
             }
         });
     }
-    env.count_interface(arrival.place, |counters| {
-        let dropped = !outcome.verdict.passes();
-        if arrival.egress {
-            counters.sent_packets += 1;
-            counters.sent_bytes += u64::from(bytes);
-            if dropped {
-                counters.sent_dropped += 1;
-            }
-        } else {
-            counters.received_packets += 1;
-            counters.received_bytes += u64::from(bytes);
-            if dropped {
-                counters.received_dropped += 1;
-            }
-        }
-    });
     outcome.verdict
+}
+
+/// Counts a packet that passes and was learned from, of a flow of this rule, and returns its verdict: [`account`] where nothing else happened.
+#[inline(always)]
+pub fn steady<E: Env>(env: &E, arrival: &Arrival, bytes: u32, rule: u16) -> Verdict {
+    env.count(arrival.place, |counters| {
+        counters.passed += 1;
+        traffic(&mut counters.traffic, arrival.egress, bytes, false);
+    });
+    env.count_rule(rule, |counters| {
+        counters.packets += 1;
+        counters.bytes += u64::from(bytes);
+    });
+    Verdict::Learn
 }
 
 #[inline(always)]
@@ -107,6 +108,19 @@ fn total(counters: &mut Counters, outcome: &Outcome) {
         Event::None | Event::Link | Event::Decided | Event::Over | Event::Expired | Event::Denied => {}
         Event::Created => counters.flows_created += 1,
         Event::Established => counters.flows_established += 1,
+    }
+}
+
+#[inline(always)]
+fn traffic(traffic: &mut Traffic, egress: bool, bytes: u32, dropped: bool) {
+    if egress {
+        traffic.sent_packets += 1;
+        traffic.sent_bytes += u64::from(bytes);
+        traffic.sent_dropped += u64::from(dropped);
+    } else {
+        traffic.received_packets += 1;
+        traffic.received_bytes += u64::from(bytes);
+        traffic.received_dropped += u64::from(dropped);
     }
 }
 

@@ -2,9 +2,17 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::reason::Reason;
+use crate::{config::MAX_INTERFACES, reason::Reason};
 
-/// Totals of one CPU: element 0 of a one-element per-CPU array.
+/// Place of what belongs to no interface of ours.
+pub const PLACE_NONE: u8 = 0;
+/// Where the controller keeps the totals of interfaces that are attached no more, when it gives their place to another.
+pub const PLACE_GONE: u8 = MAX_INTERFACES as u8 + 1;
+/// Elements of the table of counters.
+pub const COUNTER_PLACES: usize = MAX_INTERFACES + 2;
+
+/// Totals of one interface on one CPU: the element of a per-CPU array at the interface's place. One element, so that a packet is counted
+/// with one lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Counters {
@@ -20,7 +28,23 @@ pub struct Counters {
     pub answered: u64,
     pub flows_created: u64,
     pub flows_established: u64,
-    pub reserved: [u64; 2],
+    pub traffic: Traffic,
+}
+
+impl Counters {
+    /// Adds another place's totals, or another CPU's.
+    pub fn add(&mut self, other: &Self) {
+        for (total, drops) in self.drops.iter_mut().zip(other.drops) {
+            *total += drops;
+        }
+        self.passed += other.passed;
+        self.passed_without_learning += other.passed_without_learning;
+        self.link_passed += other.link_passed;
+        self.answered += other.answered;
+        self.flows_created += other.flows_created;
+        self.flows_established += other.flows_established;
+        self.traffic.add(&other.traffic);
+    }
 }
 
 impl Default for Counters {
@@ -33,8 +57,32 @@ impl Default for Counters {
             answered: 0,
             flows_created: 0,
             flows_established: 0,
-            reserved: [0; 2],
+            traffic: Traffic::default(),
         }
+    }
+}
+
+/// What one interface received and, of what the box itself sends, sent. Bytes are those of
+/// IP packets, without link-layer headers and padding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Traffic {
+    pub received_packets: u64,
+    pub received_bytes: u64,
+    pub received_dropped: u64,
+    pub sent_packets: u64,
+    pub sent_bytes: u64,
+    pub sent_dropped: u64,
+}
+
+impl Traffic {
+    pub fn add(&mut self, other: &Self) {
+        self.received_packets += other.received_packets;
+        self.received_bytes += other.received_bytes;
+        self.received_dropped += other.received_dropped;
+        self.sent_packets += other.sent_packets;
+        self.sent_bytes += other.sent_bytes;
+        self.sent_dropped += other.sent_dropped;
     }
 }
 
@@ -49,17 +97,4 @@ pub struct RuleCounters {
     pub bytes: u64,
 }
 
-/// One interface's totals on one CPU, seen by the ingress program and, for what the box itself sends, the egress one. Bytes are those of
-/// IP packets, without link-layer headers and padding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct InterfaceCounters {
-    pub received_packets: u64,
-    pub received_bytes: u64,
-    pub received_dropped: u64,
-    pub sent_packets: u64,
-    pub sent_bytes: u64,
-    pub sent_dropped: u64,
-}
-
-const _: () = assert!(size_of::<Counters>() == (Reason::SLOTS + 8) * 8);
+const _: () = assert!(size_of::<Counters>() == (Reason::SLOTS + 12) * 8);

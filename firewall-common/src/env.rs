@@ -3,7 +3,7 @@
 use crate::{
     account::Outcome,
     classify::Policies,
-    counter::{Counters, InterfaceCounters, RuleCounters},
+    counter::{Counters, RuleCounters},
     event,
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey, stages},
@@ -55,6 +55,8 @@ pub struct Glance {
     pub entry: u16,
     /// [`crate::flow::features`].
     pub features: u8,
+    /// [`crate::flow::flow_marks`].
+    pub marks: u8,
 }
 
 /// Why a table took no entry.
@@ -146,10 +148,9 @@ pub trait Env: Policies {
     /// Adds one to a rule's one-sided flows and tells how many there were.
     fn count_one_sided(&self, rule: u16) -> u32;
 
-    fn count(&self, add: impl FnOnce(&mut Counters));
-    fn count_rule(&self, rule: u16, add: impl FnOnce(&mut RuleCounters));
     /// `place` as in [`Arrival::place`].
-    fn count_interface(&self, place: u8, add: impl FnOnce(&mut InterfaceCounters));
+    fn count(&self, place: u8, add: impl FnOnce(&mut Counters));
+    fn count_rule(&self, rule: u16, add: impl FnOnce(&mut RuleCounters));
     fn notice(&self, notice: Notice);
     /// Sends an event to those who listen: the record that `fill` makes of an all-zero one. Counted instead when too many of its kind were
     /// sent in this second.

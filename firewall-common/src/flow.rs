@@ -265,6 +265,8 @@ pub mod flow_flags {
 pub mod flow_marks {
     /// The flow has ended, and that has been told to those who listened then: see [`crate::event`].
     pub const OVER: u8 = 1 << 0;
+    /// Nothing out of the ordinary is known of the flow: see [`crate::track::steady`].
+    pub const STEADY: u8 = 1 << 1;
 }
 
 /// Bits of [`Flow::features`].
@@ -446,6 +448,16 @@ impl FlowKey {
         (mixed >> 32) as u32
     }
 
+    /// True when one of the ports is 0.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_port_zero(&self) -> bool {
+        // Loaded with the last word, as it was written for the lookup.
+        let [.., last]: [u64; 5] = zerocopy::transmute!(*self);
+        let ports = last.to_be() >> 32;
+        ports >> 16 == 0 || ports & 0xffff == 0
+    }
+
     #[must_use]
     pub fn low_endpoint(&self) -> Endpoint {
         Endpoint { address: self.low, port: u16::from_be_bytes(self.low_port) }
@@ -487,7 +499,8 @@ impl Flow {
     #[inline(always)]
     #[must_use]
     pub const fn expired(&self, now: Nanos, scale: u32) -> bool {
-        now.since(Nanos(self.last_seen)).0 > self.lifetime(scale).0
+        // No sum of the two is past 64 bits before the machine has been up for centuries.
+        now.0 > self.last_seen.wrapping_add(self.lifetime(scale).0)
     }
 
     /// The idle time that applies under `scale`.

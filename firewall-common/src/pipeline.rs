@@ -19,7 +19,7 @@ use crate::{
     config::config_flags,
     env::{Env, InsertError, Notice},
     event::report,
-    flow::{Flow, FlowKey, Sender, State, flow_flags, peer_flags},
+    flow::{Flow, FlowKey, Sender, State, flow_flags, flow_marks, peer_flags},
     fragment, neighbour,
     normalize::{self, randomize},
     packet::Packet,
@@ -29,7 +29,7 @@ use crate::{
     rule::{Action, Rule, ZONE_SELF, rule_flags},
     sanity,
     time::Nanos,
-    track::{self, Context, Next, carry, timeout},
+    track::{self, Context, Next, carry, steady, timeout},
     verdict::Verdict,
     visit::Visit,
 };
@@ -39,7 +39,11 @@ use crate::{
 pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Verdict {
     // It stays where it is written: a copy would read at once what was written in parts, which takes a CPU longest of all.
     let mut outcome = Outcome::dropped(Reason::NoPolicy);
-    let judged = judge(packet, env, visit, &mut outcome).and_then(|()| change(packet, env, visit, &outcome));
+    let judged = match judge(packet, env, visit, &mut outcome) {
+        Ok(Step::Steady) => return account::steady(env, &visit.arrival, visit.descriptor.ip_length, outcome.rule),
+        Ok(_) => change(packet, env, visit, &outcome),
+        Err(reason) => Err(reason),
+    };
     if let Err(reason) = judged {
         outcome = Outcome::dropped(reason);
     }
@@ -55,15 +59,16 @@ fn change<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &O
     if visit.edits.changes == 0 || !outcome.verdict.passes() { Ok(()) } else { env.rewrite(packet, visit) }
 }
 
+/// Settles the packet's outcome; all of it but for [`Step::Steady`].
 #[inline(always)]
-fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Result<(), Reason> {
+fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Result<Step, Reason> {
     if visit.arrival.place == 0 {
         return Err(Reason::NotOurInterface);
     }
     packet.describe(visit.arrival.egress, &mut visit.descriptor)?;
     if matches!(visit.descriptor.kind, Kind::Link) {
         *outcome = Outcome::new(Verdict::NoLearn, NO_RULE, Event::Link);
-        return Ok(());
+        return Ok(Step::Done);
     }
     fragment::check(&visit.descriptor, visit.settings.flags)?;
     sanity::check(&visit.descriptor)?;
@@ -71,19 +76,19 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
         Kind::LinkScope => {
             neighbour::check(packet, &visit.descriptor)?;
             *outcome = Outcome::new(Verdict::NoLearn, NO_RULE, Event::None);
-            return Ok(());
+            return Ok(Step::Done);
         }
         Kind::LaterFragment => {
             later_fragment(packet, env, visit, outcome);
-            return Ok(());
+            return Ok(Step::Done);
         }
         _ => {}
     }
     if matches!(visit.descriptor.kind, Kind::IcmpError) && matches!(relate::relate(packet, env, visit, outcome), Step::Done) {
-        return Ok(());
+        return Ok(Step::Done);
     }
     if visit.descriptor.piece.more && matches!(env.first_fragment(packet, visit, outcome), Step::Done) {
-        return Ok(());
+        return Ok(Step::Done);
     }
     let mut step = look_up(packet, env, visit, outcome);
     if matches!(step, Step::Stale) {
@@ -97,18 +102,20 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
     if matches!(step, Step::Look) {
         if let Err(reason) = env.check(packet, visit) {
             outcome.verdict = Verdict::Drop(reason);
-            return Ok(());
+            return Ok(Step::Done);
         }
         visit.revalidated = true;
         step = look_up(packet, env, visit, outcome);
     }
-    if !matches!(step, Step::Done) {
-        env.first(packet, visit, outcome);
+    match step {
+        Step::Steady => return Ok(Step::Steady),
+        Step::Done => {}
+        _ => env.first(packet, visit, outcome),
     }
     if visit.descriptor.piece.more {
         env.remember_fragment(packet, visit, outcome);
     }
-    Ok(())
+    Ok(Step::Done)
 }
 
 /// A later fragment: its datagram's first one was judged, and is judged again when the policy has changed since.
@@ -160,6 +167,9 @@ pub enum Step {
     First = 4,
     /// Its flow's profile wants a look at it first: stage *normalize*.
     Look = 5,
+    /// It was an ordinary segment of a steady flow: it passes, is learned from, and nothing else is to be done. Only the rule is in its
+    /// outcome.
+    Steady = 7,
     /// Its flow was established on another CPU while the packet was tracked: the record it was tracked in is no longer the flow's.
     Moved = 6,
 }
@@ -176,6 +186,7 @@ impl Step {
             3 => Self::Current,
             5 => Self::Look,
             6 => Self::Moved,
+            7 => Self::Steady,
             _ => Self::First,
         }
     }
@@ -218,11 +229,24 @@ fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Trac
         flow.responder_interface = visit.arrival.place;
     }
     let merged = visit.arrival.egress || visit.software;
-    let context = Context { descriptor: &visit.descriptor, sender, now, timeouts: &rule.timeouts, checks: rule.checks, merged };
+    let generation = visit.settings.generation;
+    let context = Context { descriptor: &visit.descriptor, sender, now, generation, timeouts: &rule.timeouts, checks: rule.checks, merged };
     let (_, to) = flow.peers_mut(sender);
     let last_ack = to.ack;
     let transition = track::step(flow, &context);
     Tracked { verdict: transition.verdict, next: transition.next, rule: flow.rule, last_ack }
+}
+
+/// Takes an ordinary segment into the record of a steady flow and returns the flow's rule; [`NO_RULE`] when it must take the long way,
+/// [`track_packet`].
+#[inline(always)]
+fn track_ordinary(visit: &Visit, flow: &mut Flow) -> u16 {
+    let sender = flow.sender(visit.descriptor.source_is_low);
+    let known = flow.marks & flow_marks::STEADY != 0
+        && flow.identity == FlowKey::identity(&visit.descriptor.key)
+        && !flow.expired(visit.now, visit.settings.timeout_scale)
+        && from_right_zone(visit, flow, sender);
+    if known && steady::advance(flow, &visit.descriptor, sender, visit.now) { flow.rule } else { NO_RULE }
 }
 
 /// The zone the packet came from must be that of the side that sent it: a spoofed source does not get into a flow from elsewhere.
@@ -253,6 +277,13 @@ pub fn confirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, out
     let glance = env.glance(&found);
     if glance.generation != visit.settings.generation && !visit.revalidated {
         return Step::Stale;
+    }
+    if glance.marks & flow_marks::STEADY != 0 && steady::is_ordinary(&visit.descriptor) {
+        let rule = env.with_established(&found, |flow| track_ordinary(visit, flow));
+        if rule != NO_RULE {
+            outcome.rule = rule;
+            return Step::Steady;
+        }
     }
     let Some(rule) = env.rule(visit.slot(), u32::from(glance.entry)) else { return Step::Done };
     if normalize::asks(visit, rule, glance.features, true) {
@@ -405,6 +436,7 @@ fn step_back(flow: &mut Flow, protocol: u8, rule: &Rule) {
         flow.state = State::Single as u8;
     }
     flow.flags &= !(flow_flags::REPLIED | flow_flags::ONE_SIDED);
+    flow.marks &= !flow_marks::STEADY;
     flow.timeout = timeout::of(flow, protocol, &rule.timeouts);
 }
 

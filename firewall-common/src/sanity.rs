@@ -13,17 +13,17 @@ use crate::{
 /// [`Reason::LandAttack`], [`Reason::Martian`], [`Reason::PortZero`].
 #[inline(always)]
 pub fn check(descriptor: &Descriptor) -> Result<(), Reason> {
-    let (source, destination) = (descriptor.source(), descriptor.destination());
-    if source == destination {
+    let (low, high) = (&descriptor.key.low, &descriptor.key.high);
+    if low == high {
         return Err(Reason::LandAttack);
     }
-    let later = matches!(descriptor.kind, Kind::LaterFragment);
-    let martian = if descriptor.v4 { martian_v4(descriptor, source, destination) } else { martian_v6(descriptor, source, destination) };
-    if martian {
+    let plain = descriptor.v4 && is_plain_v4(low) && is_plain_v4(high);
+    if !plain && is_martian(descriptor) {
         return Err(Reason::Martian);
     }
+    let later = matches!(descriptor.kind, Kind::LaterFragment);
     let has_ports = matches!(descriptor.kind, Kind::Tcp | Kind::Udp) || (descriptor.key.protocol == protocol::SCTP && !later);
-    if has_ports && (descriptor.key.low_port == [0; 2] || descriptor.key.high_port == [0; 2]) {
+    if has_ports && descriptor.key.has_port_zero() {
         return Err(Reason::PortZero);
     }
     Ok(())
@@ -36,6 +36,19 @@ pub fn check(descriptor: &Descriptor) -> Result<(), Reason> {
 #[inline(always)]
 pub fn check_flags(descriptor: &Descriptor) -> Result<(), Reason> {
     if matches!(descriptor.kind, Kind::Tcp) && !tcp::legal_flags(descriptor.segment.flags) { Err(Reason::BadTcpFlags) } else { Ok(()) }
+}
+
+#[inline(always)]
+fn is_martian(descriptor: &Descriptor) -> bool {
+    let (source, destination) = (descriptor.source(), descriptor.destination());
+    if descriptor.v4 { martian_v4(descriptor, source, destination) } else { martian_v6(descriptor, source, destination) }
+}
+
+/// True for an address that may be a packet's source and its destination: one look at what nearly all are, whichever of the two it is.
+#[inline(always)]
+const fn is_plain_v4(address: &Address) -> bool {
+    let first = address.v4_bits() >> 24;
+    first != 0 && first != 127 && first < 224
 }
 
 /// RFC 1812 §5.3.7 and RFC 6890: sources 0/8, 127/8, multicast and above; destinations 0/8 and 127/8.

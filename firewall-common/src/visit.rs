@@ -16,17 +16,17 @@ use crate::{
 #[repr(C)]
 pub struct Visit {
     pub descriptor: Descriptor,
+    /// What stage *normalize* wants changed.
+    pub edits: Edits,
+    /// The flow has been judged by the policy in force on this visit.
+    pub revalidated: bool,
+    /// The packet came in by a software device: a local stack may have left its checksum unfinished, and its data unsegmented.
+    pub software: bool,
+    /// Zone a first packet leaves by, once it is known.
+    pub to_zone: u8,
     pub arrival: Arrival,
     pub settings: Settings,
     pub now: Nanos,
-    /// The flow has been judged by the policy in force on this visit.
-    pub revalidated: bool,
-    /// Zone a first packet leaves by, once it is known.
-    pub to_zone: u8,
-    /// The packet came in by a software device: a local stack may have left its checksum unfinished, and its data unsegmented.
-    pub software: bool,
-    /// What stage *normalize* wants changed.
-    pub edits: Edits,
 }
 
 impl Visit {
@@ -36,27 +36,27 @@ impl Visit {
     pub const fn new(arrival: Arrival, settings: Settings, now: Nanos) -> Self {
         Self {
             descriptor: Descriptor::EMPTY,
+            edits: Edits::NONE,
+            revalidated: false,
+            software: false,
+            to_zone: NO_ZONE,
             arrival,
             settings,
             now,
-            revalidated: false,
-            to_zone: NO_ZONE,
-            software: false,
-            edits: Edits::NONE,
         }
     }
 
-    /// Makes of a cleared descriptor, and of anything else, what [`Self::new`] returns: that would first lie on a stack.
+    /// Words from the beginning on that [`Self::begin`] wants to be zero.
+    pub const CLEARED: usize = core::mem::offset_of!(Visit, settings) / size_of::<u64>();
+
+    /// Makes of one that is [cleared](Self::CLEARED) what [`Self::new`] returns: that would first lie on a stack.
     #[inline(always)]
     pub const fn begin(&mut self, arrival: Arrival, settings: Settings, now: Nanos) {
         self.descriptor.segment.scale = NO_SCALE;
-        self.revalidated = false;
-        self.software = false;
+        self.to_zone = NO_ZONE;
         self.arrival = arrival;
         self.settings = settings;
         self.now = now;
-        self.to_zone = NO_ZONE;
-        self.edits = Edits::NONE;
     }
 
     /// Slot of the policy in force.
@@ -67,12 +67,9 @@ impl Visit {
     }
 }
 
-// It is copied word by word.
+/// Whole words, so that they can be cleared and copied word by word.
 const _: () = assert!(size_of::<Visit>().is_multiple_of(size_of::<u64>()));
-
-/// Whole words, so that they can be cleared and copied word by word, the descriptor first.
-const _: () = assert!(size_of::<Visit>().is_multiple_of(size_of::<u64>()));
-const _: () = assert!(size_of::<Descriptor>().is_multiple_of(size_of::<u64>()) && core::mem::offset_of!(Visit, descriptor) == 0);
+const _: () = assert!(Visit::CLEARED * size_of::<u64>() == core::mem::offset_of!(Visit, settings));
 
 #[cfg(test)]
 mod tests {
@@ -83,7 +80,8 @@ mod tests {
         let arrival = Arrival { zone: 3, place: 2, egress: true };
         let settings = Settings { generation: 5, flags: 1, ..Settings::default() };
         let mut visit = Visit::new(Arrival::default(), Settings { event_kinds: 7, ..Settings::default() }, Nanos(1));
-        (visit.descriptor.segment.scale, visit.revalidated, visit.software, visit.to_zone, visit.edits.changes) = (0, true, true, 4, 0x3f);
+        // SAFETY: every field before the settings may be zero, and they are as many words.
+        unsafe { core::ptr::write_bytes(core::ptr::from_mut(&mut visit).cast::<u64>(), 0, Visit::CLEARED) };
         visit.begin(arrival, settings, Nanos(7));
         assert_eq!(format!("{visit:?}"), format!("{:?}", Visit::new(arrival, settings, Nanos(7))));
     }

@@ -53,7 +53,7 @@ fn every_packet_is_counted_once() {
         assert_eq!(counters.answered, answered);
         let known: u64 = Reason::ALL.iter().map(|reason| counters.drops[reason.index()]).sum();
         assert_eq!(known, dropped, "a drop was counted under a number that is no reason");
-        let interfaces = [world.interface_counters(1), world.interface_counters(2)];
+        let interfaces = [world.counters_of(1).traffic, world.counters_of(2).traffic];
         assert_eq!(interfaces.iter().map(|i| i.received_packets + i.sent_packets).sum::<u64>(), passed + dropped);
         assert_eq!(interfaces.iter().map(|i| i.received_dropped + i.sent_dropped).sum::<u64>(), dropped);
         assert_eq!(interfaces.iter().map(|i| i.received_bytes + i.sent_bytes).sum::<u64>(), bytes);

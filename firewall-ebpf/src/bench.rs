@@ -173,7 +173,7 @@ pub fn drive_lookup(context: XdpContext) -> u32 {
     if frame.describe(false, &mut descriptor).is_err() {
         return xdp_action::XDP_DROP;
     }
-    let kernel = Kernel::new(&context, 0);
+    let kernel = Kernel::new(&context);
     let Some(found) = kernel.established(&descriptor.key) else { return xdp_action::XDP_DROP };
     // SAFETY: the pointer came from the lookup above; two CPUs may lose a count to each other, which a floor may.
     let flow = unsafe { &mut *found };
@@ -197,7 +197,7 @@ fn judge(context: &XdpContext) -> u32 {
     let interface = context.ingress_ifindex() as u32;
     let ours = crate::lookup(interface);
     let frame = XdpFrame::new(context);
-    let kernel = Kernel::new(context, interface);
+    let kernel = Kernel::new(context);
     let Some(visit) = kernel.visit(Arrival { zone: ours.zone, place: ours.place, egress: false }) else { return xdp_action::XDP_ABORTED };
     match pipeline(&frame, &kernel, visit) {
         Verdict::Learn | Verdict::NoLearn => xdp_action::XDP_PASS,

@@ -15,7 +15,7 @@ use aya_log_ebpf::warn;
 use firewall_common::{
     account::Outcome,
     classify::Policies,
-    counter::{Counters, InterfaceCounters, RuleCounters},
+    counter::{Counters, RuleCounters},
     env::{Arrival, Env, Glance, InsertError, Notice, Settings},
     event::{self, Record},
     flow::{Address, Flow, FlowKey},
@@ -49,14 +49,12 @@ const EEXIST: i64 = -17;
 /// The world of one program run.
 pub struct Kernel<'a, C> {
     context: &'a C,
-    /// Index of the interface the packet came in by.
-    interface: u32,
 }
 
 impl<'a, C> Kernel<'a, C> {
     #[inline(always)]
-    pub fn new(context: &'a C, interface: u32) -> Self {
-        Self { context, interface }
+    pub fn new(context: &'a C) -> Self {
+        Self { context }
     }
 }
 
@@ -65,10 +63,10 @@ impl<C: Stages> Kernel<'_, C> {
     #[inline(always)]
     pub fn visit(&self, arrival: Arrival) -> Option<&'static mut Visit> {
         let visit = maps::VISITS.get_ptr_mut(u32::from(arrival.egress))?;
-        // Word by word: the compiler would make one call of it, to a loop over bytes. What `begin` writes need not be cleared.
+        // Word by word: the compiler would make one call of it, to a loop over bytes.
         let mut word = 0;
-        while word < size_of::<Descriptor>() / size_of::<u64>() {
-            // SAFETY: this CPU's own element, see the map for why nobody else uses it meanwhile; the descriptor is its first part.
+        while word < Visit::CLEARED {
+            // SAFETY: this CPU's own element, see the map for why nobody else uses it meanwhile.
             unsafe { ptr::write_volatile(visit.cast::<u64>().add(word), 0) };
             word += 1;
         }
@@ -168,6 +166,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
                 generation: ptr::read_volatile(&raw const (**found).generation),
                 entry: ptr::read_volatile(&raw const (**found).entry),
                 features: ptr::read_volatile(&raw const (**found).features),
+                marks: ptr::read_volatile(&raw const (**found).marks),
             }
         }
     }
@@ -322,7 +321,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
 
     #[inline(always)]
     fn route(&self, descriptor: &Descriptor) -> Result<u8, Reason> {
-        let mut lookup = route::Lookup::new(descriptor, self.interface);
+        let mut lookup = route::Lookup::new(descriptor, self.context.interface());
         // SAFETY: the structure has the helper's layout and length.
         let status = unsafe { bpf_fib_lookup(self.context.as_ptr(), (&raw mut lookup).cast(), size_of::<route::Lookup>() as i32, 0) };
         match route::Route::from_status(status) {
@@ -366,8 +365,8 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
-    fn count(&self, add: impl FnOnce(&mut Counters)) {
-        if let Some(counters) = maps::COUNTERS.get_ptr_mut(0) {
+    fn count(&self, place: u8, add: impl FnOnce(&mut Counters)) {
+        if let Some(counters) = maps::COUNTERS.get_ptr_mut(u32::from(place)) {
             // SAFETY: this CPU's own element.
             unsafe { add(&mut *counters) };
         }
@@ -376,15 +375,6 @@ impl<C: Stages> Env for Kernel<'_, C> {
     #[inline(always)]
     fn count_rule(&self, rule: u16, add: impl FnOnce(&mut RuleCounters)) {
         if let Some(counters) = maps::RULE_COUNTERS.get_ptr_mut(u32::from(rule)) {
-            // SAFETY: this CPU's own element.
-            unsafe { add(&mut *counters) };
-        }
-    }
-
-    #[inline(always)]
-    fn count_interface(&self, place: u8, add: impl FnOnce(&mut InterfaceCounters)) {
-        // Place 0 wraps to an index the map does not have.
-        if let Some(counters) = maps::INTERFACE_COUNTERS.get_ptr_mut(u32::from(place).wrapping_sub(1)) {
             // SAFETY: this CPU's own element.
             unsafe { add(&mut *counters) };
         }

@@ -37,7 +37,7 @@ pub fn ingress(context: XdpContext) -> u32 {
     let interface = context.ingress_ifindex() as u32;
     let ours = lookup(interface);
     let frame = XdpFrame::new(&context);
-    let kernel = Kernel::new(&context, interface);
+    let kernel = Kernel::new(&context);
     let Some(visit) = kernel.visit(Arrival { zone: ours.zone, place: ours.place, egress: false }) else { return xdp_action::XDP_DROP };
     visit.software = ours.flags & interface_flags::UNFINISHED_CHECKSUMS != 0;
     match pipeline(&frame, &kernel, visit) {
@@ -59,7 +59,7 @@ pub fn egress(context: TcContext) -> i32 {
     }
     let ours = lookup(interface);
     let frame = SkbFrame::new(&context);
-    let kernel = Kernel::new(&context, interface);
+    let kernel = Kernel::new(&context);
     let Some(visit) = kernel.visit(Arrival { zone: ours.zone, place: ours.place, egress: true }) else { return TC_ACT_SHOT };
     match pipeline(&frame, &kernel, visit) {
         Verdict::Learn | Verdict::NoLearn => TC_ACT_UNSPEC,

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use firewall_common::{
     config::{self, Config, Interface},
-    counter::{Counters, InterfaceCounters, RuleCounters},
+    counter::{COUNTER_PLACES, Counters, RuleCounters},
     event::{self, Record, Tally, rate::Rate},
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
@@ -93,17 +93,13 @@ pub static ADDRESSES: LpmTrie<AddressPrefix, u32> = LpmTrie::with_max_entries(ru
 #[map]
 pub static SERVICES: LpmTrie<ServicePrefix, u32> = LpmTrie::with_max_entries(rule::MAX_SERVICE_PREFIXES, 0);
 
-/// Totals. Written by `account` alone.
+/// Totals by interface place. Written by `account` alone; the controller moves those of a place it gives to another interface.
 #[map]
-pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(COUNTER_PLACES as u32, 0);
 
 /// Totals by rule number. Written by `account` alone; the controller clears a number before it gives it to another rule.
 #[map]
 pub static RULE_COUNTERS: PerCpuArray<RuleCounters> = PerCpuArray::with_max_entries(rule::MAX_RULE_NUMBERS as u32, 0);
-
-/// Totals by interface place (place 1 is element 0). Written by `account` alone.
-#[map]
-pub static INTERFACE_COUNTERS: PerCpuArray<InterfaceCounters> = PerCpuArray::with_max_entries(config::MAX_INTERFACES as u32, 0);
 
 /// One-sided established bypass flows by rule number. The dataplane adds one at a time, the controller's sweep stores the true number.
 #[map]

@@ -87,6 +87,8 @@ pub extern "C" fn quote_skb(context: *mut __sk_buff, descriptor: *mut Descriptor
 
 /// The type of context a world is made for decides which of the functions below it calls.
 pub trait Stages: EbpfContext {
+    /// Index of the interface the packet came in by, or by which it leaves the box.
+    fn interface(&self) -> u32;
     fn confirmed(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn unconfirmed(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn revalidate(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
@@ -104,7 +106,7 @@ pub trait Stages: EbpfContext {
 
 /// One stage for one type of context: a global function around the pipeline's.
 macro_rules! stage {
-    ($name:ident, $context:ty, $raw:ty, $interface:ident, $frame:ident, $stage:path) => {
+    ($name:ident, $context:ty, $raw:ty, $used:ident, $frame:ident, $stage:path) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         pub extern "C" fn $name(context: *mut $raw, visit: *mut Visit, outcome: *mut Outcome) -> u32 {
@@ -112,41 +114,41 @@ macro_rules! stage {
             let (Some(visit), Some(outcome)) = (unsafe { (visit.as_mut(), outcome.as_mut()) }) else { return Step::Done as u32 };
             // Volatile: a stage that has no use for the context would otherwise be called with anything for it, and the verifier insists.
             // SAFETY: the verifier knows the context's fields.
-            let interface = unsafe { ptr::read_volatile(&raw const (*context).$interface) };
+            let _ = unsafe { ptr::read_volatile(&raw const (*context).$used) };
             let context = <$context>::new(context);
-            $stage(&$frame::described(&context), &Kernel::new(&context, interface), visit, outcome) as u32
+            $stage(&$frame::described(&context), &Kernel::new(&context), visit, outcome) as u32
         }
     };
 }
 
 /// A part of stage *normalize* for one type of context. It tells a reason, or to go on.
 macro_rules! normalizing {
-    ($name:ident, $context:ty, $raw:ty, $interface:ident, $frame:ident, $part:path) => {
+    ($name:ident, $context:ty, $raw:ty, $used:ident, $frame:ident, $part:path) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         pub extern "C" fn $name(context: *mut $raw, visit: *mut Visit) -> u32 {
             // SAFETY: the caller's data or null.
             let Some(visit) = (unsafe { visit.as_mut() }) else { return Reason::RewriteFailed as u32 };
             // SAFETY: the verifier knows the context's fields; volatile as above.
-            let interface = unsafe { ptr::read_volatile(&raw const (*context).$interface) };
+            let _ = unsafe { ptr::read_volatile(&raw const (*context).$used) };
             let context = <$context>::new(context);
-            status($part(&$frame::described(&context), &Kernel::new(&context, interface), visit))
+            status($part(&$frame::described(&context), &Kernel::new(&context), visit))
         }
     };
 }
 
 /// [`normalize::remember`] for one type of context, which it has no use for.
 macro_rules! remembering {
-    ($name:ident, $context:ty, $raw:ty, $interface:ident) => {
+    ($name:ident, $context:ty, $raw:ty, $used:ident) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
         pub extern "C" fn $name(context: *mut $raw, visit: *mut Visit, last_ack: u32) -> u32 {
             // SAFETY: the caller's data or null.
             let Some(visit) = (unsafe { visit.as_ref() }) else { return GO_ON };
             // SAFETY: the verifier knows the context's fields; volatile as above.
-            let interface = unsafe { ptr::read_volatile(&raw const (*context).$interface) };
+            let _ = unsafe { ptr::read_volatile(&raw const (*context).$used) };
             let context = <$context>::new(context);
-            normalize::remember(&Kernel::new(&context, interface), visit, last_ack);
+            normalize::remember(&Kernel::new(&context), visit, last_ack);
             GO_ON
         }
     };
@@ -169,26 +171,32 @@ fn report<P: Packet, C: Stages>(_packet: &P, kernel: &Kernel<'_, C>, visit: &mut
 /// The stages that need state, and the events, for one type of context.
 macro_rules! stages {
     (
-        $context:ty, $raw:ty, $interface:ident, $frame:ident;
+        $context:ty, $raw:ty, $interface:ident, $used:ident, $frame:ident;
         $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $related:ident, $first:ident;
         $first_fragment:ident, $later_fragment:ident, $follow_fragment:ident, $remember_fragment:ident;
         $check:ident, $remember:ident, $rewrite:ident, $report:ident
     ) => {
-        stage!($confirmed, $context, $raw, $interface, $frame, pipeline::confirmed);
-        stage!($unconfirmed, $context, $raw, $interface, $frame, pipeline::unconfirmed);
-        stage!($revalidate, $context, $raw, $interface, $frame, pipeline::revalidate);
-        stage!($related, $context, $raw, $interface, $frame, relate::related);
-        stage!($first, $context, $raw, $interface, $frame, first);
-        stage!($first_fragment, $context, $raw, $interface, $frame, fragment::stages::first);
-        stage!($later_fragment, $context, $raw, $interface, $frame, fragment::stages::later);
-        stage!($follow_fragment, $context, $raw, $interface, $frame, fragment::stages::follow);
-        stage!($remember_fragment, $context, $raw, $interface, $frame, fragment::stages::remember);
-        normalizing!($check, $context, $raw, $interface, $frame, check::check);
-        remembering!($remember, $context, $raw, $interface);
-        normalizing!($rewrite, $context, $raw, $interface, $frame, edit::rewrite);
-        stage!($report, $context, $raw, $interface, $frame, report);
+        stage!($confirmed, $context, $raw, $used, $frame, pipeline::confirmed);
+        stage!($unconfirmed, $context, $raw, $used, $frame, pipeline::unconfirmed);
+        stage!($revalidate, $context, $raw, $used, $frame, pipeline::revalidate);
+        stage!($related, $context, $raw, $used, $frame, relate::related);
+        stage!($first, $context, $raw, $used, $frame, first);
+        stage!($first_fragment, $context, $raw, $used, $frame, fragment::stages::first);
+        stage!($later_fragment, $context, $raw, $used, $frame, fragment::stages::later);
+        stage!($follow_fragment, $context, $raw, $used, $frame, fragment::stages::follow);
+        stage!($remember_fragment, $context, $raw, $used, $frame, fragment::stages::remember);
+        normalizing!($check, $context, $raw, $used, $frame, check::check);
+        remembering!($remember, $context, $raw, $used);
+        normalizing!($rewrite, $context, $raw, $used, $frame, edit::rewrite);
+        stage!($report, $context, $raw, $used, $frame, report);
 
         impl Stages for $context {
+            #[inline(always)]
+            fn interface(&self) -> u32 {
+                // SAFETY: the verifier knows the context's fields.
+                unsafe { (*self.as_ptr().cast::<$raw>()).$interface }
+            }
+
             #[inline(always)]
             fn confirmed(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step {
                 Step::from_number($confirmed(self.as_ptr().cast(), visit, outcome))
@@ -258,13 +266,13 @@ macro_rules! stages {
 }
 
 stages!(
-    XdpContext, xdp_md, ingress_ifindex, XdpFrame;
+    XdpContext, xdp_md, ingress_ifindex, data, XdpFrame;
     confirmed_xdp, unconfirmed_xdp, revalidate_xdp, related_xdp, first_xdp;
     first_fragment_xdp, later_fragment_xdp, follow_fragment_xdp, remember_fragment_xdp;
     check_xdp, remember_xdp, rewrite_xdp, report_xdp
 );
 stages!(
-    TcContext, __sk_buff, ifindex, SkbFrame;
+    TcContext, __sk_buff, ifindex, len, SkbFrame;
     confirmed_skb, unconfirmed_skb, revalidate_skb, related_skb, first_skb;
     first_fragment_skb, later_fragment_skb, follow_fragment_skb, remember_fragment_skb;
     check_skb, remember_skb, rewrite_skb, report_skb

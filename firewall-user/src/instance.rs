@@ -4,6 +4,8 @@ use std::{fmt, path::PathBuf, str::FromStr};
 
 /// Directory of sockets and locks.
 pub const RUNTIME_DIRECTORY: &str = "/run/weir";
+/// Directory of what outlives a daemon and the machine's running: the history of policies.
+pub const STATE_DIRECTORY: &str = "/var/lib/weir";
 /// Where the BPF file system belongs.
 pub const BPFFS: &str = "/sys/fs/bpf";
 /// Longest instance name: it becomes part of a socket path, which may have 107 bytes.
@@ -33,6 +35,18 @@ impl Instance {
     #[must_use]
     pub fn lock(&self) -> PathBuf {
         PathBuf::from(RUNTIME_DIRECTORY).join(format!("{}.lock", self.0))
+    }
+
+    /// What the instance keeps on disk.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        PathBuf::from(STATE_DIRECTORY).join(&self.0)
+    }
+
+    /// Locked by whoever edits the instance's policy files.
+    #[must_use]
+    pub fn edit_lock(&self) -> PathBuf {
+        self.state().join("edit.lock")
     }
 
     /// Root of everything the instance pins.

@@ -121,6 +121,7 @@ pub struct Partial {
     pub established: Option<u32>,
     pub embryonic: Option<u32>,
     pub event_rate: Option<u32>,
+    pub watch: Option<bool>,
 }
 
 /// Everything `weir run` needs, checked.
@@ -136,6 +137,8 @@ pub struct Settings {
     pub sizes: Sizes,
     /// Events of each kind per second and CPU.
     pub event_rate: u32,
+    /// Changes of the policy's files are applied by themselves.
+    pub watch: bool,
     pub discard_flows: bool,
     pub legacy_egress: bool,
 }
@@ -161,6 +164,7 @@ impl Partial {
             established: self.established.or(other.established),
             embryonic: self.embryonic.or(other.embryonic),
             event_rate: self.event_rate.or(other.event_rate),
+            watch: self.watch.or(other.watch),
         }
     }
 
@@ -198,6 +202,7 @@ impl Partial {
             netns: self.netns,
             sizes,
             event_rate: self.event_rate.unwrap_or(event::DEFAULT_RATE),
+            watch: self.watch.unwrap_or(false),
             discard_flows: false,
             legacy_egress: false,
         })

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, process};
 
 use firewall_common::rule::{Action, MAX_ENTRIES};
-use firewall_user::policy::{self, Clock, Diagnostics, LowerError, MAX_BYTES, MAX_RULES, MAX_SHOWN, Numbers, Policy, Source};
+use firewall_user::policy::{self, Clock, Diagnostics, LowerError, MAX_BYTES, MAX_FILES, MAX_RULES, MAX_SHOWN, Numbers, Policy, Source};
 
 fn check(text: String) -> Result<Policy, Diagnostics> {
     policy::load_sources(vec![Source { path: "limits.toml".into(), text }], None).map(|(policy, _)| policy)
@@ -64,18 +64,6 @@ fn disabled_rules_take_no_entry_but_are_limited_too() {
     assert_eq!((policy.entry_count(), policy.rules().len()), (0, MAX_RULES));
     let errors = message(rules(MAX_RULES + 1, |_| "enabled = false".to_owned()));
     assert!(errors.starts_with("limits.toml:65538:8: too many rules: a policy can have 16384, disabled ones included"), "{errors}");
-}
-
-/// A million rules are more than the files of a policy may hold, whatever they say.
-#[test]
-fn a_million_rules_are_refused_at_once() {
-    let directory = Directory::new("million");
-    let mut text = String::from("rule = [\n");
-    (0..1_000_000).for_each(|number| text.push_str(&format!("{{ name = \"r{number}\", action = \"drop\" }},\n")));
-    fs::write(directory.0.join("a.toml"), text + "]\n").expect("a file");
-    let errors = policy::load(&directory.0, None).expect_err("too large").to_string();
-    assert!(errors.contains("too large: the files of a policy may have 16 MiB together\n"), "{errors}");
-    assert!(errors.contains("hint: a policy can have 16384 rules"), "{errors}");
 }
 
 /// Sets by the bits of their hosts' numbers: every host is in sets of its own.
@@ -267,4 +255,48 @@ fn idle_times_and_quotas_are_resolved() {
     }
     let lowered = policy::lower(&policy, &mut Any, &clock).expect("numbers for all");
     assert_eq!(lowered.entries.iter().map(|entry| entry.expires).collect::<Vec<_>>(), [0, 7]);
+}
+
+const TOO_LARGE: &str = "too large: the files of a policy may have 16 MiB together\n  hint: a policy can have 16384 rules, which take some 4 MB; the rest \
+                         is room for sets of addresses";
+
+#[test]
+fn a_policy_of_a_million_rules_is_refused() {
+    let directory = Directory::new("million");
+    let million = rules(1_000_000, |_| String::new());
+    assert!(million.len() > MAX_BYTES);
+    let path = directory.0.join("rules.toml");
+    fs::write(&path, &million).expect("a file");
+    let errors = policy::load(&directory.0, None).expect_err("too large").to_string();
+    assert_eq!(errors, format!("{}: {TOO_LARGE}", path.display()));
+    // As many as the files may hold: the number of rules is what is refused.
+    let most = &million[..million[..MAX_BYTES].rfind("[[rule]]").expect("a rule")];
+    fs::write(&path, most).expect("a file");
+    let errors = policy::load(&directory.0, None).expect_err("too many").to_string();
+    assert!(errors.starts_with(&format!("{}:", path.display())) && errors.contains("too many rules: a policy can have 16384"), "{errors}");
+}
+
+#[test]
+fn a_file_of_100_megabytes_is_refused() {
+    let directory = Directory::new("hundred");
+    let path = directory.0.join("holes.toml");
+    fs::File::create(&path).and_then(|file| file.set_len(100_000_000)).expect("a file of holes");
+    let errors = policy::load(&path, None).expect_err("too large").to_string();
+    assert_eq!(errors, format!("{}: {TOO_LARGE}", path.display()));
+}
+
+#[test]
+fn the_number_of_files_is_limited() {
+    let directory = Directory::new("files");
+    for number in 0..=MAX_FILES {
+        fs::write(
+            directory.0.join(format!("{number:04}.toml")),
+            format!("[[rule]]\nname = \"r{number}\"\nenabled = false\naction = \"drop\"\n"),
+        )
+        .expect("a file");
+    }
+    let errors = policy::load(&directory.0, None).expect_err("too many").to_string();
+    assert_eq!(errors, format!("{}: too many files: a policy may have 1024, the directory holds 1025", directory.0.display()));
+    fs::remove_file(directory.0.join("0000.toml")).expect("removed");
+    assert_eq!(policy::load(&directory.0, None).expect("it just fits").0.rules().len(), MAX_FILES);
 }

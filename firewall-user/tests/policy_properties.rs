@@ -2,9 +2,17 @@
 
 use std::net::IpAddr;
 
-use firewall_common::flow::Address;
+use firewall_common::{
+    classify::{Zones, classify},
+    env::{Arrival, Env as _},
+    flow::Address,
+    testing::{tables::Tables, world::World},
+    time::Nanos,
+    visit::Visit,
+};
 use firewall_user::policy::{
-    self, Clock, Lowered, Numbers, Policy, RuleInfo, Source, Warning,
+    self, Clock, FirstPacket, Lowered, Numbers, Policy, RuleInfo, Source, Warning,
+    diff::diff,
     edit::{NewRule, add_rule, remove_rule},
 };
 use proptest::{collection::vec, prelude::*, sample::select};
@@ -253,6 +261,30 @@ fn address(address: IpAddr) -> Address {
     }
 }
 
+fn first_packet(packet: &Packet) -> FirstPacket {
+    FirstPacket {
+        from_zone: packet.from,
+        to_zone: packet.to,
+        source: address(packet.source),
+        destination: address(packet.destination),
+        protocol: packet.protocol,
+        service: packet.port.to_be_bytes(),
+    }
+}
+
+/// What the dataplane's own classifier, run in a world in memory, says of the packet: number of the rule.
+fn classified(world: &World, packet: &Packet) -> Option<u16> {
+    let first = first_packet(packet);
+    let low = first.source.bits() <= first.destination.bits();
+    let mut visit = Visit::new(Arrival::default(), world.settings(), world.now());
+    let descriptor = &mut visit.descriptor;
+    descriptor.source_is_low = low;
+    (descriptor.key.low, descriptor.key.high) = if low { (first.source, first.destination) } else { (first.destination, first.source) };
+    descriptor.key.protocol = first.protocol;
+    descriptor.service = first.service;
+    classify(world, &visit, Zones { from: first.from_zone, to: first.to_zone }, false).ok().map(|decision| decision.rule)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 320, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -260,11 +292,10 @@ proptest! {
     fn the_lowered_policy_decides_as_the_walk(text in policy_text(), packets in vec(packet(), 500)) {
         let (policy, warnings) = load_with_warnings(&text);
         let lowered = lower(&policy);
+        let evaluator = lowered.evaluator();
         for packet in packets {
-            let Packet { from, to, protocol, .. } = packet;
-            let (source, destination) = (address(packet.source), address(packet.destination));
             let now = BOOT + u64::from(packet.seconds) * 1_000_000_000;
-            let entry = lowered.first_match(from, to, &source, &destination, protocol, packet.port.to_be_bytes(), now);
+            let entry = evaluator.first_match(&first_packet(&packet), now);
             let found = entry.and_then(|entry| policy.rule_of_entry(entry)).map(|rule| rule.name.as_str());
             let expected = walk(&policy, &packet).map(|rule| rule.name.as_str());
             prop_assert_eq!(found, expected, "{:?}\n{}", packet, text);
@@ -277,6 +308,27 @@ proptest! {
                 prop_assert_eq!(Some(lowered.entries[entry].number), Table.rule(name));
             }
         }
+    }
+
+    #[test]
+    fn the_host_decides_as_the_dataplanes_classifier(text in policy_text(), packets in vec(packet(), 100)) {
+        let lowered = lower(&load(&text));
+        let evaluator = lowered.evaluator();
+        let Lowered { entries, profiles, rows, blocks, addresses, services } = lowered.clone();
+        let world = World::under(&Tables { entries, profiles, rows, blocks, addresses, services });
+        for packet in packets {
+            let now = BOOT + u64::from(packet.seconds) * 1_000_000_000;
+            world.set_clock(Nanos(now));
+            let entry = evaluator.first_match(&first_packet(&packet), now);
+            prop_assert_eq!(entry.map(|entry| lowered.entries[entry].number), classified(&world, &packet), "{:?}\n{}", packet, text);
+        }
+    }
+
+    #[test]
+    fn a_policy_differs_from_its_print_in_nothing(text in policy_text(), other in policy_text()) {
+        let (policy, other) = (load(&text), load(&other));
+        prop_assert_eq!(diff(&policy, &load(&policy.to_string())), []);
+        prop_assert_eq!(diff(&policy, &other).is_empty(), policy.to_string() == other.to_string());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use firewall_common::flow::{Address, Inspection};
-use firewall_user::policy::{self, Clock, Diagnostics, Lowered, Numbers, Policy, Setting, Source, Warning};
+use firewall_user::policy::{self, Clock, Diagnostics, FirstPacket, Lowered, Numbers, Policy, Setting, Source, Warning};
 
 /// The day the shipped policies are judged by: their own `expires` must not make the test fail one day.
 const TODAY: &str = "2027-01-01T00:00:00Z";
@@ -55,6 +55,7 @@ fn address(text: &str) -> Address {
 /// Checks lines of `from source to destination protocol port = rule`, a rule of `-` being the default deny.
 fn decide(policy: &Policy, now: u64, cases: &str) {
     let lowered = lower(policy);
+    let evaluator = lowered.evaluator();
     for case in cases.lines().map(str::trim).filter(|case| !case.is_empty()) {
         let words: Vec<&str> = case.split_whitespace().collect();
         let [from, source, to, destination, protocol, port, "=", expected] = words[..] else { panic!("{case}") };
@@ -68,7 +69,9 @@ fn decide(policy: &Policy, now: u64, cases: &str) {
         };
         let port = port.parse::<u16>().expect("a port").to_be_bytes();
         let (from, to) = (zone(from).expect("a zone"), zone(to).expect("a zone"));
-        let entry = lowered.first_match(from, to, &address(source), &address(destination), protocol, port, now);
+        let (source, destination) = (address(source), address(destination));
+        let packet = FirstPacket { from_zone: from, to_zone: to, source, destination, protocol, service: port };
+        let entry = evaluator.first_match(&packet, now);
         let found = entry.and_then(|entry| policy.rule_of_entry(entry)).map_or("-", |rule| rule.name.as_str());
         assert_eq!(found, expected, "{case}");
     }

@@ -33,7 +33,7 @@ use crate::{
 use cpu::Split;
 use drops::{Drops, Sums};
 use hop::Hops;
-use kind::Kind;
+use kind::{Checks, Kind};
 use network::{Host, Network};
 use report::Report;
 use tap::Tap;
@@ -57,6 +57,9 @@ pub struct Arguments {
     /// Makes the same connections again [default: another seed each time]
     #[arg(long)]
     seed: Option<u64>,
+    /// Checks of the normalizer.
+    #[arg(long, value_enum, default_value_t)]
+    checks: Checks,
     /// Print the outcome as JSON.
     #[arg(long)]
     json: bool,
@@ -71,7 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     setup::ensure(Need::Run)?;
     let weir = arguments.weir.clone().map_or_else(|| build::weir(true), Ok)?;
     let seed = arguments.seed.map_or_else(any_seed, Ok)?;
-    let report = soak(&weir, Duration::from_secs(arguments.seconds), seed)?;
+    let report = soak(&weir, Duration::from_secs(arguments.seconds), seed, arguments.checks)?;
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -95,7 +98,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// The scenario of `cargo xtask test`.
 pub fn scenario(weir: &Path) -> Result<String> {
-    let report = soak(weir, SHORT, SHORT_SEED)?;
+    let report = soak(weir, SHORT, SHORT_SEED, Checks::Default)?;
     eprint!("{}", report.table());
     if !report.holds {
         bail!("{}; {}\n{}", report.summary(), report.problems.join("; "), report.diagnosis);
@@ -108,10 +111,10 @@ fn any_seed() -> Result<u64> {
     Ok(now.as_nanos() as u64)
 }
 
-fn soak(binary: &Path, length: Duration, seed: u64) -> Result<Report> {
+fn soak(binary: &Path, length: Duration, seed: u64, checks: Checks) -> Result<Report> {
     let cpus = cpu::two()?;
     let scratch = Scratch::create("soak")?;
-    let policies = scratch.directory_with("policy", "soak.toml", &kind::policy())?;
+    let policies = scratch.directory_with("policy", "soak.toml", &kind::policy(checks))?;
     let step = Step::start("connect two clients, two routers, the gateway and the server");
     let network = Network::create()?;
     let fast_open = network.fast_open();

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test there is, by level. Nothing is left out without a word: a level that cannot run has failed.
 
 mod capture;
+mod filter;
 pub mod frame;
 pub(crate) mod lab;
 mod level;

@@ -33,7 +33,7 @@ pub struct Plan<'a> {
     /// This program, whose hidden verbs are the endpoints.
     pub xtask: &'a Path,
     pub seconds: u32,
-    /// Percentage lost in each direction, from [`LOSSLESS`] after the start.
+    /// Percentage lost in each direction, from `LOSSLESS` after the start.
     pub loss: u8,
 }
 

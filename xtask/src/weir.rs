@@ -19,6 +19,8 @@ use crate::{command, netns::process::Process, undo};
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Sockets and locks of running daemons.
 const RUNTIME: &str = "/run/weir";
+/// What instances keep on disk.
+const STATE: &str = "/var/lib/weir";
 const RETRY: Duration = Duration::from_millis(100);
 /// Lines of the daemon's log shown when something is wrong with it.
 const LOG_LINES: usize = 20;
@@ -145,6 +147,12 @@ impl Weir {
         self.verb(&["policy", "apply"], &[directory]).map(drop)
     }
 
+    /// The same for so many seconds, unless it is confirmed.
+    pub fn apply_on_trial(&self, policies: &Path, seconds: u32) -> Result<()> {
+        let directory = policies.to_str().context("a path that is not UTF-8")?;
+        self.verb(&["policy", "apply"], &[directory, "--confirm", &seconds.to_string()]).map(drop)
+    }
+
     pub fn counters(&self) -> Result<Counters> {
         self.read("counters", &[])
     }
@@ -207,14 +215,17 @@ fn pins(instance: &str) -> PathBuf {
     Path::new("/sys/fs/bpf/weir").join(instance)
 }
 
-/// Removes what a daemon that could not end by itself leaves: its pins (and with them its programs), its socket and its lock.
+/// Removes what a daemon leaves: its history of policies, and when it could not end by itself its pins (and with them its programs), its
+/// socket and its lock.
 fn remove_left(instance: &str) {
     let pins = pins(instance);
     if pins.exists() && fs::remove_dir_all(&pins).is_err() {
         eprintln!("warning: cannot remove {}", pins.display());
     }
+    // Missing is what it should be, for an instance that never ran.
+    let _ = fs::remove_dir_all(Path::new(STATE).join(instance));
     for suffix in ["sock", "lock"] {
-        // Missing is what it should be.
+        // Here too.
         let _ = fs::remove_file(Path::new(RUNTIME).join(format!("{instance}.{suffix}")));
     }
 }

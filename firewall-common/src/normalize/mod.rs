@@ -83,10 +83,9 @@ pub mod changes {
 }
 
 impl Edits {
-    /// Nothing yet. Where a value does not count it is not zero: the compiler fills a run of zeros with a loop over its bytes, and this is
-    /// written for every packet.
+    /// Nothing yet: all zero, as every visit begins.
     pub const NONE: Self =
-        Self { checks: 0, changes: 0, hop_limit: u8::MAX, looked: false, digested: false, seq: 0, ack: 0, profile: u8::MAX, features: 0 };
+        Self { checks: 0, changes: 0, hop_limit: 0, looked: false, digested: false, seq: 0, ack: 0, profile: 0, features: 0 };
 
     #[inline(always)]
     #[must_use]
@@ -125,14 +124,21 @@ impl Default for Room {
     }
 }
 
+/// True when a rule's checks ask for no look at a segment before it is tracked. `control` is true for SYN, FIN and RST. What most segments
+/// leave at once: their profile is the default or none, and they neither open nor close.
+#[inline(always)]
+#[must_use]
+pub const fn idle(checks: u32, features: u8, control: bool) -> bool {
+    let idle = if control { BY_RECORD } else { BY_RECORD | checks::CHECKSUM_CONTROL };
+    checks & !idle == 0 && features & features::RANDOMIZED == 0
+}
+
 /// Whether the rule asks for a look at the segment before it is tracked, [`check::check`]; notes what for. `features` are those of the
 /// packet's flow, [`features::RANDOMIZED`] also for one that is about to begin so; `remembers` is true for an established flow.
 #[inline(always)]
 pub fn asks(visit: &mut Visit, rule: &Rule, features: u8, remembers: bool) -> bool {
     let control = visit.descriptor.segment.flags & (flags::SYN | flags::FIN | flags::RST) != 0;
-    // What most segments leave at once: their profile is the default or none, and they neither open nor close.
-    let idle = if control { BY_RECORD } else { BY_RECORD | checks::CHECKSUM_CONTROL };
-    if rule.checks & !idle == 0 && features & features::RANDOMIZED == 0 {
+    if idle(rule.checks, features, control) {
         return false;
     }
     if visit.edits.looked || !matches!(visit.descriptor.kind, Kind::Tcp) {
@@ -149,7 +155,8 @@ pub fn asks(visit: &mut Visit, rule: &Rule, features: u8, remembers: bool) -> bo
 #[inline(always)]
 pub fn begin_anew(visit: &mut Visit) {
     randomize::undo(visit);
-    visit.edits = Edits::NONE;
+    // Where a value does not count it is not zero: the compiler fills a run of zeros with a loop over its bytes.
+    visit.edits = Edits { hop_limit: u8::MAX, profile: u8::MAX, ..Edits::NONE };
 }
 
 /// The stage's third moment: the segment has passed and was learned from. `last_ack` is the highest acknowledgement its receiver had sent

@@ -14,7 +14,7 @@ const DEFAULT_MSS_V4: u16 = 536;
 const DEFAULT_MSS_V6: u16 = 1220;
 
 /// Checks that concern every segment; the others concern only those with an option of theirs.
-const WHATEVER_COMES: u32 = checks::EXCEED_MSS | checks::OUT_OF_ORDER | checks::WINDOW_VARIATION;
+pub const WHATEVER_COMES: u32 = checks::EXCEED_MSS | checks::OUT_OF_ORDER | checks::WINDOW_VARIATION;
 
 /// Refuses what the profile does not want on this flow, as its record tells.
 #[inline(always)]

@@ -4,7 +4,7 @@ use crate::{
     counter::Counters,
     env::Arrival,
     event,
-    flow::{Endpoint, Flow, FlowKey, Inspection, Peer, State, flow_flags},
+    flow::{Endpoint, Flow, FlowKey, Inspection, Peer, State, flow_flags, flow_marks},
     normalize::randomize,
     parse::{self, Descriptor},
     rule::{Action, Rule},
@@ -284,7 +284,9 @@ fn unchanged(outcome: Outcome, before: &Flow, after: &Flow) -> Result<(), String
     if old == new { Ok(()) } else { Err(format!("the record has changed:\n    from {before:?}\n    to   {after:?}")) }
 }
 
+/// Nor without what follows from the rest of the record, and is only noted with a packet that passes.
 fn without_counters(flow: &mut Flow) {
+    flow.marks &= !flow_marks::STEADY;
     for peer in [&mut flow.initiator, &mut flow.responder] {
         *peer = Peer { packets: 0, bytes: 0, ..*peer };
     }

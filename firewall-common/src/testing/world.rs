@@ -11,7 +11,7 @@ use std::{
 use crate::{
     classify::Policies,
     config::{Config, DEFAULT_EMBRYONIC, DEFAULT_ESTABLISHED, FULL_SCALE},
-    counter::{Counters, InterfaceCounters, RuleCounters},
+    counter::{Counters, RuleCounters},
     env::{Arrival, Env, Glance, InsertError, Notice, Settings},
     event::{self, Tally, rate::Rate},
     flow::{Address, Flow, FlowKey},
@@ -119,9 +119,8 @@ pub struct World {
     digests: RefCell<Table<Start, Digest>>,
     room: RefCell<Room>,
     one_sided: RefCell<HashMap<u16, u32>>,
-    counters: RefCell<Counters>,
+    counters: RefCell<HashMap<u8, Counters>>,
     rules: RefCell<HashMap<u16, RuleCounters>>,
-    interfaces: RefCell<HashMap<u8, InterfaceCounters>>,
     notices: RefCell<Vec<Notice>>,
     events: RefCell<Vec<event::Record>>,
     event_rates: Cell<[Rate; event::Kind::SLOTS]>,
@@ -162,7 +161,6 @@ impl World {
             one_sided: RefCell::default(),
             counters: RefCell::default(),
             rules: RefCell::default(),
-            interfaces: RefCell::default(),
             notices: RefCell::default(),
             events: RefCell::default(),
             event_rates: Cell::default(),
@@ -270,6 +268,9 @@ impl World {
                 change(record, |flow| flow.last_seen = flow.last_seen.saturating_sub(by.0));
             }
         }
+        if let Some(history) = self.histories.borrow_mut().get_mut(key) {
+            history.grow_older(by);
+        }
     }
 
     /// Forgets every flow and fragment.
@@ -284,7 +285,9 @@ impl World {
 
     #[must_use]
     pub fn counters(&self) -> Counters {
-        *self.counters.borrow()
+        let mut sum = Counters::default();
+        self.counters.borrow().values().for_each(|place| sum.add(place));
+        sum
     }
 
     #[must_use]
@@ -293,8 +296,8 @@ impl World {
     }
 
     #[must_use]
-    pub fn interface_counters(&self, place: u8) -> InterfaceCounters {
-        self.interfaces.borrow().get(&place).copied().unwrap_or_default()
+    pub fn counters_of(&self, place: u8) -> Counters {
+        self.counters.borrow().get(&place).copied().unwrap_or_default()
     }
 
     #[must_use]
@@ -396,7 +399,7 @@ impl Env for World {
 
     fn glance(&self, found: &Record) -> Glance {
         let flow = found.get();
-        Glance { generation: flow.generation, entry: flow.entry, features: flow.features }
+        Glance { generation: flow.generation, entry: flow.entry, features: flow.features, marks: flow.marks }
     }
 
     fn with_established<R>(&self, found: &Record, with: impl FnOnce(&mut Flow) -> R) -> R {
@@ -520,18 +523,12 @@ impl Env for World {
         *count - 1
     }
 
-    fn count(&self, add: impl FnOnce(&mut Counters)) {
-        add(&mut self.counters.borrow_mut());
+    fn count(&self, place: u8, add: impl FnOnce(&mut Counters)) {
+        add(self.counters.borrow_mut().entry(place).or_default());
     }
 
     fn count_rule(&self, rule: u16, add: impl FnOnce(&mut RuleCounters)) {
         add(self.rules.borrow_mut().entry(rule).or_default());
-    }
-
-    fn count_interface(&self, place: u8, add: impl FnOnce(&mut InterfaceCounters)) {
-        if place != 0 {
-            add(self.interfaces.borrow_mut().entry(place).or_default());
-        }
     }
 
     fn notice(&self, notice: Notice) {

@@ -1,7 +1,7 @@
 //! What an embryonic record was taught while it was being copied to the established table.
 
 use crate::{
-    flow::{Flow, Peer, State, flow_flags, peer_flags},
+    flow::{Flow, Peer, State, flow_flags, flow_marks, peer_flags},
     track::tcp_state,
 };
 
@@ -18,7 +18,7 @@ pub fn over(flow: &mut Flow, late: &Flow) {
     peer(&mut flow.initiator, &late.initiator);
     peer(&mut flow.responder, &late.responder);
     flow.flags |= late.flags & (flow_flags::REPLIED | flow_flags::RESET);
-    flow.marks |= late.marks;
+    flow.marks = (flow.marks | late.marks) & !flow_marks::STEADY;
     if late.last_seen > flow.last_seen {
         flow.last_seen = late.last_seen;
     }

@@ -7,6 +7,7 @@ pub mod handshake;
 pub mod ipsec;
 pub mod other;
 pub mod piece;
+pub mod steady;
 pub mod tcp_state;
 pub mod tcp_window;
 pub mod timeout;
@@ -63,6 +64,8 @@ pub struct Context<'a> {
     pub descriptor: &'a Descriptor,
     pub sender: Sender,
     pub now: Nanos,
+    /// Generation of the policy that `timeouts` and `checks` are of.
+    pub generation: u32,
     /// The rule's idle times.
     pub timeouts: &'a Timeouts,
     /// The rule's [`crate::normalize::checks`].
@@ -77,6 +80,15 @@ pub struct Context<'a> {
 /// that must not be believed yet said ([`flow_flags::PENDING_SYN`] and the like), and an inexact reset may shorten the timer.
 #[inline(always)]
 pub fn step(flow: &mut Flow, context: &Context<'_>) -> Transition {
+    let transition = judge(flow, context);
+    if transition.verdict.passes() {
+        steady::settle(flow, context);
+    }
+    transition
+}
+
+#[inline(always)]
+fn judge(flow: &mut Flow, context: &Context<'_>) -> Transition {
     let state_before = flow.state;
     let inspection = Inspection::from_number(flow.inspection);
     let mut transition = match (context.descriptor.kind, inspection) {
@@ -166,6 +178,7 @@ fn count(flow: &mut Flow, context: &Context<'_>) {
 pub fn relevel(flow: &mut Flow, kind: Kind, inspection: Inspection) {
     let before = Inspection::from_number(flow.inspection);
     flow.inspection = inspection as u8;
+    flow.marks &= !flow_marks::STEADY;
     if !matches!(kind, Kind::Tcp) || (before as u8 == Inspection::Bypass as u8) == (inspection as u8 == Inspection::Bypass as u8) {
         return;
     }

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use crate::session::Session;
+
 /// Body of `POST /v1/bypass`: a rule with `inspection = "bypass"` to add.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -36,6 +38,12 @@ pub struct BypassAdded {
 #[serde(deny_unknown_fields)]
 pub struct BypassRemove {
     pub name: String,
+    /// The SSH session it is asked for in: it is refused when it would cut that.
+    #[serde(default)]
+    pub session: Option<Session>,
+    /// Not even then.
+    #[serde(default)]
+    pub cut_session: bool,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

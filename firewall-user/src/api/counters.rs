@@ -47,6 +47,8 @@ pub struct InterfaceCounters {
     pub name: String,
     pub zone: String,
     pub mode: Mode,
+    /// Packets dropped at this interface, by reason.
+    pub drops: BTreeMap<String, u64>,
     /// Received and sent.
     pub packets: u64,
     pub bytes: u64,

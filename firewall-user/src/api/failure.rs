@@ -24,6 +24,8 @@ pub enum Kind {
     NotFound,
     /// It cannot be done in the state things are in.
     Conflict,
+    /// It would cut the SSH session it is asked for in; with `cut_session` it is done.
+    CutsSession,
     /// The caller may not.
     Permission,
     /// It was tried and did not work.
@@ -37,7 +39,7 @@ impl Kind {
             Self::Usage => 400,
             Self::Permission => 403,
             Self::NotFound => 404,
-            Self::Conflict => 409,
+            Self::Conflict | Self::CutsSession => 409,
             Self::Policy => 422,
             Self::Failed => 500,
         }
@@ -48,7 +50,7 @@ impl Kind {
     pub const fn exit_code(self) -> u8 {
         match self {
             Self::Usage | Self::Policy => 2,
-            Self::NotFound | Self::Conflict | Self::Permission | Self::Failed => 1,
+            Self::NotFound | Self::Conflict | Self::CutsSession | Self::Permission | Self::Failed => 1,
         }
     }
 }

@@ -2,9 +2,12 @@
 
 mod bypass;
 mod counters;
+mod diff;
 mod events;
 mod failure;
 mod flows;
+mod history;
+mod import;
 mod interfaces;
 mod policy;
 mod profiles;
@@ -12,10 +15,13 @@ mod status;
 
 pub use bypass::{BypassAdd, BypassAdded, BypassRemove, BypassRemoved, BypassRule};
 pub use counters::{Counters, InterfaceCounters, RuleCounters, TableFill};
+pub use diff::{DiffRequest, Edited, FlowChange, FlowChangeKind, FlowChanges, Judged, PolicyDiff};
 pub use events::{Arithmetic, DropEvent, DroppedSegment, Event, EventCounters, EventEnd, FlowEvent, IcmpMessage, LostEvents};
 pub use failure::{Failure, Kind};
 pub use flows::{Associations, Both, End, Flow, Ipsec, Killed, PerPeer, Quality, Rate};
+pub use history::{HistoryEntry, How, PolicyState, ShownPolicy};
+pub use import::{ImportedPolicy, NotCarriedOver};
 pub use interfaces::{AttachRequest, DetachRequest, Detached, Interface, Mode, ModeRequest};
-pub use policy::{Applied, ApplyRequest, PolicyInForce, RuleInForce};
+pub use policy::{Applied, ApplyRequest, CONFIRM_SECONDS, Confirmation, Confirmed, PolicyInForce, RollbackRequest, RuleInForce};
 pub use profiles::Profile;
 pub use status::{Adopted, PolicyStatus, Status};

@@ -2,12 +2,44 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::session::Session;
+
+/// Times a new policy may be given to be confirmed, in seconds.
+pub const CONFIRM_SECONDS: std::ops::RangeInclusive<u32> = 1..=3600;
+
 /// Body of `POST /v1/policy/apply`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApplyRequest {
     /// Absolute path of a policy directory or file, as the daemon sees it.
     pub path: PathBuf,
+    /// Unless it is confirmed within this time, the policy before comes back.
+    #[serde(default)]
+    pub confirm_seconds: Option<u32>,
+    /// The SSH session the change is asked for in: it is refused when it would cut that.
+    #[serde(default)]
+    pub session: Option<Session>,
+    /// Not even then.
+    #[serde(default)]
+    pub cut_session: bool,
+}
+
+/// Body of `POST /v1/policy/rollback`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RollbackRequest {
+    /// Number in the history; else the policy before the one in force.
+    #[serde(default)]
+    pub number: Option<u64>,
+    /// Unless it is confirmed within this time, the policy before comes back.
+    #[serde(default)]
+    pub confirm_seconds: Option<u32>,
+    /// The SSH session the change is asked for in: it is refused when it would cut that.
+    #[serde(default)]
+    pub session: Option<Session>,
+    /// Not even then.
+    #[serde(default)]
+    pub cut_session: bool,
 }
 
 /// A policy took effect.
@@ -16,7 +48,28 @@ pub struct Applied {
     pub path: String,
     pub generation: u32,
     pub rules: usize,
+    /// Number in the history; null when it could not be kept there.
+    pub number: Option<u64>,
     pub warnings: Vec<String>,
+    /// What is still to be done about it; null without `confirm_seconds`.
+    pub confirmation: Option<Confirmation>,
+}
+
+/// A policy waits to be confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confirmation {
+    /// Number of the policy in force.
+    pub number: u64,
+    /// Number of the policy that comes back.
+    pub previous: u64,
+    /// Time left, rounded up.
+    pub seconds_left: u64,
+}
+
+/// Answer of `POST /v1/policy/confirm`.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Confirmed {
+    pub number: u64,
 }
 
 /// `GET /v1/policy`.

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::Interface;
+use super::{Confirmation, Interface};
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -12,6 +12,9 @@ pub struct Status {
     pub ready: bool,
     pub interfaces: Vec<Interface>,
     pub policy: Option<PolicyStatus>,
+    /// The policy in force waits to be confirmed; null when it does not.
+    #[serde(default)]
+    pub confirmation: Option<Confirmation>,
     pub flows: u64,
     pub uptime_seconds: u64,
     /// What an earlier controller left and this one took over; null after a new start.
@@ -25,6 +28,9 @@ pub struct PolicyStatus {
     pub path: String,
     pub generation: u32,
     pub rules: usize,
+    /// Number in the history; null when it is not kept there.
+    #[serde(default)]
+    pub number: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

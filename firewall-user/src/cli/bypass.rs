@@ -1,11 +1,12 @@
 use clap::{Args, Subcommand};
 
-use super::ask;
+use super::{ask, guard::guarded};
 use crate::{
     api::{BypassAdd, BypassAdded, BypassRemove, BypassRemoved, BypassRule},
     client::Client,
     instance::Instance,
     output,
+    session::Session,
 };
 
 /// Let chosen flows pass without TCP state checks
@@ -38,6 +39,9 @@ Examples:
     Remove {
         /// Name of the rule
         name: String,
+        /// Do it even if it cuts the SSH session this is typed in
+        #[arg(long)]
+        cut_session: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -92,8 +96,11 @@ impl Arguments {
                 let rules: Vec<BypassRule> = ask(client.get("/v1/bypass"))?;
                 if json { output::json(&rules) } else { output::bypass(&rules) }
             }
-            Action::Remove { name, json } => {
-                let removed: BypassRemoved = ask(client.delete("/v1/bypass", &BypassRemove { name }))?;
+            Action::Remove { name, cut_session, json } => {
+                let session = Session::of_this_process();
+                let removed: BypassRemoved = guarded(cut_session, |cut_session| {
+                    ask(client.delete("/v1/bypass", &BypassRemove { name: name.clone(), session, cut_session }))
+                })?;
                 if json {
                     return output::json(&removed);
                 }

@@ -12,8 +12,8 @@ use crate::{
 
 /// Detach an interface, or all: its packets pass unfiltered from then on
 ///
-/// Works without a daemon too. Then `--all` also removes flows, counters and the policy from the kernel, so that nothing of the instance
-/// is left.
+/// Works without a daemon too. Then `--all` also removes flows, counters and the policy from the kernel, and the history of policies, so
+/// that nothing of the instance is left.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -67,7 +67,20 @@ impl Arguments {
         let detached = match &self.name {
             Some(name) => dataplane::detach_one(&pins, name).map(|()| vec![name.clone()]),
             None => dataplane::detach_all(&pins),
-        };
-        Ok(Detached { detached: detached? })
+        }?;
+        if self.all {
+            remove_state(instance)?;
+        }
+        Ok(Detached { detached })
+    }
+}
+
+fn remove_state(instance: &Instance) -> Result<(), Failure> {
+    let state = instance.state();
+    match std::fs::remove_dir_all(&state) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Failure::failed(format!("{} cannot be removed: {error}", state.display())))
+        }
+        _ => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: one verb per file. Every verb but `run`, `policy check`, `policy profiles PATH` and a `detach` without a daemon asks it.
+//! The command line: one verb per file. Every verb but `run`, `policy check`, `policy profiles PATH`, `policy import` and a `detach` without a daemon asks it.
 
 mod attach;
 mod bypass;
@@ -7,6 +7,8 @@ mod counters;
 mod detach;
 mod events;
 mod flows;
+mod guard;
+mod import;
 mod policy;
 mod run;
 mod status;
@@ -18,7 +20,7 @@ use clap::{Parser, Subcommand};
 use crate::{api::Failure, instance::Instance};
 
 const AFTER_HELP: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong usage or a bad policy.
+Exit codes: 0 done, 1 failed, 2 wrong usage or a bad policy; of `weir policy diff` also 3: something differs.
 
 Examples:
   weir policy check /etc/weir/policies
@@ -59,7 +61,7 @@ enum Verb {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match cli.dispatch() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let (text, code) = match error.downcast::<Failure>() {
                 Ok(failure) => (describe(&failure), failure.kind.exit_code()),
@@ -87,21 +89,22 @@ fn describe(failure: &Failure) -> String {
 }
 
 impl Cli {
-    fn dispatch(self) -> anyhow::Result<()> {
+    fn dispatch(self) -> anyhow::Result<ExitCode> {
         let instance = self.instance.clone().unwrap_or_default();
         match self.verb {
             Verb::Run(arguments) => arguments.execute(self.instance),
             Verb::Status(arguments) => arguments.execute(&instance),
             Verb::Attach(arguments) => arguments.execute(&instance),
             Verb::Detach(arguments) => arguments.execute(&instance),
-            Verb::Policy(arguments) => arguments.execute(&instance),
+            Verb::Policy(arguments) => return arguments.execute(&instance),
             Verb::Bypass(arguments) => arguments.execute(&instance),
             Verb::Flows(arguments) => arguments.execute(&instance),
             Verb::Counters(arguments) => arguments.execute(&instance),
             Verb::Events(arguments) => arguments.execute(&instance),
             Verb::Completions(arguments) => arguments.execute(),
             Verb::Man => completions::man(),
-        }
+        }?;
+        Ok(ExitCode::SUCCESS)
     }
 }
 
@@ -120,6 +123,16 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn changes_of_policies_take_a_time_to_confirm() {
+        assert!(Cli::try_parse_from(["weir", "policy", "apply", "p", "--confirm", "60", "--cut-session"]).is_ok());
+        assert!(Cli::try_parse_from(["weir", "policy", "rollback", "3", "--confirm", "3600"]).is_ok());
+        for seconds in ["0", "3601", "-1", "x", ""] {
+            assert!(Cli::try_parse_from(["weir", "policy", "apply", "p", "--confirm", seconds]).is_err(), "{seconds:?}");
+        }
+        assert!(Cli::try_parse_from(["weir", "policy", "show", "3", "--hits"]).is_err(), "what a policy of the past did is not known");
     }
 
     #[test]

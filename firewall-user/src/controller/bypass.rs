@@ -1,19 +1,23 @@
 //! Bypass rules: `weir bypass` edits the policy files, comments kept, and applies the whole policy. On any failure the file is as before.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use firewall_common::{flow::Inspection, rule::Action};
 
-use super::{Controller, held, reload::refused};
+use super::{
+    Controller, EditLock,
+    change::{Asked, Read},
+    held,
+    reload::{self, refused},
+};
 use crate::{
-    api::{Applied, BypassAdd, BypassAdded, BypassRemoved, BypassRule, Failure, Kind},
+    api::{Applied, BypassAdd, BypassAdded, BypassRemove, BypassRemoved, BypassRule, Failure, How, Kind},
+    files,
     policy::{
-        self, Policy, Source, Warning,
+        self, Source,
         edit::{self, EditError, NewRule},
     },
 };
@@ -22,15 +26,12 @@ use crate::{
 const DEFAULT_FILE: &str = "00-bypass.toml";
 /// First lines of a file that `weir bypass add` makes.
 const HEADER: &str = "# Flows that pass without TCP state checks. Written by `weir bypass add`; edits by hand are kept.\n";
-/// Permissions of such a file.
-const NEW_FILE_MODE: u32 = 0o644;
 
 /// A file about to be changed, and the policy as it will be.
 struct Edit {
     file: PathBuf,
     text: String,
-    policy: Policy,
-    warnings: Vec<Warning>,
+    read: Read,
 }
 
 impl Controller {
@@ -55,22 +56,25 @@ impl Controller {
     }
 
     /// Adds a bypass rule to a policy file and applies the policy.
-    pub fn bypass_add(&self, request: &BypassAdd) -> Result<BypassAdded, Failure> {
+    pub fn bypass_add(&self, request: &BypassAdd, uid: Option<u32>) -> Result<BypassAdded, Failure> {
         let _editing = held(&self.edit);
-        let path = self.policy_path()?;
+        let _lock = EditLock::take(&self.instance)?;
+        let path = self.policy_to_edit()?;
         let rule = new_rule(request)?;
         let sources = policy::read_sources(&path).map_err(|errors| refused(&errors))?;
         let file = self.file_for(request, &path)?;
         let edit = edited(sources, file, |text| edit::add_rule(text, &rule, request.before.as_deref()))?;
         let file = edit.file.display().to_string();
-        let applied = self.write_and_apply(&path, edit)?;
+        let applied = self.write_and_apply(&path, edit, Asked::by(How::Bypass, uid))?;
         Ok(BypassAdded { name: request.name.clone(), file, generation: applied.generation, warnings: applied.warnings })
     }
 
     /// Removes a bypass rule, and no other, from its file and applies the policy.
-    pub fn bypass_remove(&self, name: &str) -> Result<BypassRemoved, Failure> {
+    pub fn bypass_remove(&self, request: &BypassRemove, uid: Option<u32>) -> Result<BypassRemoved, Failure> {
+        let name = request.name.as_str();
         let _editing = held(&self.edit);
-        let path = self.policy_path()?;
+        let _lock = EditLock::take(&self.instance)?;
+        let path = self.policy_to_edit()?;
         let sources = policy::read_sources(&path).map_err(|errors| refused(&errors))?;
         let (present, _) = policy::load_sources(sources.clone(), None).map_err(|errors| refused(&errors))?;
         let rule = present.rules().iter().find(|rule| rule.name == name).ok_or_else(|| {
@@ -80,15 +84,31 @@ impl Controller {
             let error = format!("rule `{name}` is no bypass rule: its inspection is {}", rule.inspection.name());
             return Err(Failure::new(Kind::Conflict, error).hint(format!("it is in {}:{}", rule.file.display(), rule.line)));
         }
+        let session = if request.cut_session { None } else { request.session };
+        let asked = Asked { session, ..Asked::by(How::Bypass, uid) };
         let edit = edited(sources, rule.file.clone(), |text| edit::remove_rule(text, name))?;
         let file = edit.file.display().to_string();
-        let applied = self.write_and_apply(&path, edit)?;
+        let applied = self.write_and_apply(&path, edit, asked)?;
         Ok(BypassRemoved { name: name.to_owned(), file, generation: applied.generation })
     }
 
-    fn policy_path(&self) -> Result<PathBuf, Failure> {
-        let state = held(&self.policy);
-        state.in_force.as_ref().map(|in_force| in_force.path.clone()).ok_or_else(|| Failure::failed("no policy is in force"))
+    /// Where the policy in force was read, if its files still say what is in force.
+    fn policy_to_edit(&self) -> Result<PathBuf, Failure> {
+        let (path, put_back) = {
+            let state = held(&self.policy);
+            state.nothing_pending()?;
+            let in_force = state.in_force.as_ref().ok_or_else(|| Failure::failed("no policy is in force"))?;
+            (in_force.path.clone(), in_force.put_back.then(|| in_force.policy.to_string()))
+        };
+        // Of what was put back the files may say something else, which an edit must not bring along.
+        match put_back {
+            Some(text) if reload::read(&path)?.policy.to_string() != text => {
+                let path = path.display();
+                let error = format!("the policy in force was put back, and {path} says something else");
+                Err(Failure::new(Kind::Conflict, error).hint(format!("put it right, then `weir policy apply {path}`")))
+            }
+            _ => Ok(path),
+        }
     }
 
     /// The file a new rule goes to: the one asked for, else the one of the rule it goes before, else the default.
@@ -114,17 +134,17 @@ impl Controller {
     }
 
     /// Writes the file and puts the policy in force; undoes the first when the second fails.
-    fn write_and_apply(&self, path: &Path, edit: Edit) -> Result<Applied, Failure> {
+    fn write_and_apply(&self, path: &Path, edit: Edit, asked: Asked) -> Result<Applied, Failure> {
         let failed = |error: io::Error| Failure::failed(format!("{} cannot be written: {error}", edit.file.display()));
         let before = match fs::read(&edit.file) {
             Ok(bytes) => Some(bytes),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed(error)),
         };
-        write_atomically(&edit.file, edit.text.as_bytes()).map_err(failed)?;
-        self.apply_read(path, edit.policy, &edit.warnings).inspect_err(|_| {
+        files::replace(&edit.file, edit.text.as_bytes()).map_err(failed)?;
+        self.apply_read(path, edit.read, asked).inspect_err(|_| {
             let restored = match before {
-                Some(bytes) => write_atomically(&edit.file, &bytes),
+                Some(bytes) => files::replace(&edit.file, &bytes),
                 None => fs::remove_file(&edit.file),
             };
             if let Err(error) = restored {
@@ -143,28 +163,19 @@ fn new_rule(request: &BypassAdd) -> Result<NewRule, Failure> {
         service: request.service.clone(),
         action: Action::Allow,
         inspection: Inspection::Bypass,
-        sanity_off: false,
         idle_timeout: request.idle_timeout.clone(),
-        one_sided_flows: None,
         expires,
         because: request.because.clone(),
+        ..NewRule::default()
     })
 }
 
 /// Changes one file's text and checks the whole policy as it would be then.
 fn edited(mut sources: Vec<Source>, file: PathBuf, change: impl Fn(&str) -> Result<String, EditError>) -> Result<Edit, Failure> {
-    let index = match sources.iter().position(|source| source.path == file) {
-        Some(index) => index,
-        None => {
-            sources.push(Source { path: file.clone(), text: HEADER.to_owned() });
-            sources.sort_by(|left, right| left.path.cmp(&right.path));
-            sources.iter().position(|source| source.path == file).unwrap_or(0)
-        }
-    };
-    let text = change(&sources[index].text).map_err(|error| edit_failed(&file, &error))?;
-    sources[index].text.clone_from(&text);
-    let (policy, warnings) = policy::load_sources(sources, None).map_err(|errors| refused(&errors))?;
-    Ok(Edit { file, text, policy, warnings })
+    let present = sources.iter().find(|source| source.path == file).map_or(HEADER, |source| &source.text);
+    let text = change(present).map_err(|error| edit_failed(&file, &error))?;
+    policy::replace_source(&mut sources, Source { path: file.clone(), text: text.clone() });
+    Ok(Edit { file, text, read: reload::check(sources)? })
 }
 
 fn edit_failed(file: &Path, error: &EditError) -> Failure {
@@ -175,31 +186,4 @@ fn edit_failed(file: &Path, error: &EditError) -> Failure {
         _ => Kind::Policy,
     };
     Failure::new(kind, format!("{}: {error}", file.display()))
-}
-
-/// Writes beside the file and renames: a reader, and a machine that loses power, meets the old file or the new one.
-fn write_atomically(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    // A link stays one: what it points to is replaced.
-    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_path_buf());
-    let directory = file.parent().ok_or_else(|| io::Error::other("the file is in no directory"))?;
-    let name = file.file_name().unwrap_or_default().to_string_lossy();
-    // Hidden, so that the policy loader passes over what a crash may leave.
-    let temporary = directory.join(format!(".{name}.new"));
-    let kept = fs::metadata(&file).ok();
-    let written = (|| {
-        let mut output = OpenOptions::new().write(true).create(true).truncate(true).mode(NEW_FILE_MODE).open(&temporary)?;
-        output.write_all(bytes)?;
-        if let Some(metadata) = &kept {
-            use std::os::unix::fs::MetadataExt as _;
-            std::os::unix::fs::fchown(&output, Some(metadata.uid()), Some(metadata.gid()))?;
-            output.set_permissions(fs::Permissions::from_mode(metadata.mode() & 0o7777))?;
-        }
-        output.sync_all()?;
-        fs::rename(&temporary, &file)?;
-        File::open(directory)?.sync_all()
-    })();
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written
 }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// What numbers in flows mean at the moment.
-struct Legend {
+pub(super) struct Legend {
     names: Names,
     /// Interfaces by place.
     interfaces: Vec<(u8, String)>,
@@ -32,7 +32,7 @@ struct Legend {
 }
 
 impl Controller {
-    fn legend(&self) -> Legend {
+    pub(super) fn legend(&self) -> Legend {
         let interfaces = held(&self.dataplane).attachments().map(|attached| (attached.place, attached.name.clone())).collect();
         let names = held(&self.policy).names.clone();
         Legend { names, interfaces, now: clock::monotonic(), scale: self.maps.config.timeout_scale() }
@@ -78,7 +78,7 @@ impl Controller {
 }
 
 impl Legend {
-    fn describe(&self, key: &FlowKey, live: &LiveFlow) -> api::Flow {
+    pub(super) fn describe(&self, key: &FlowKey, live: &LiveFlow) -> api::Flow {
         let flow = &live.flow;
         let (initiator, responder) = if flow.has(flow_flags::INITIATOR_LOW) {
             (key.low_endpoint(), key.high_endpoint())

@@ -58,6 +58,11 @@ impl Live {
         self.flows.remove(key);
     }
 
+    /// One flow, copied.
+    pub(super) fn get(&self, key: &FlowKey) -> Option<LiveFlow> {
+        self.flows.get(key).map(|live| *live)
+    }
+
     /// Every flow, copied.
     pub fn iter(&self) -> impl Iterator<Item = (FlowKey, LiveFlow)> + '_ {
         self.flows.iter().map(|entry| (*entry.key(), *entry.value()))

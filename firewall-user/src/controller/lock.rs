@@ -1,4 +1,4 @@
-//! One daemon per instance: a lock on a file, which the kernel releases when the process ends, however it ends.
+//! One daemon and one editor per instance: locks on files, which the kernel releases when the process ends, however it ends.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions},
@@ -10,8 +10,10 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::history::make_private;
 use crate::{
     api::{Failure, Kind},
+    files, group,
     instance::{Instance, RUNTIME_DIRECTORY},
 };
 
@@ -45,6 +47,41 @@ impl Lock {
         // For people only; the lock is what counts.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "{}", process::id()));
         Ok(Self { _file: file })
+    }
+}
+
+/// Held while somebody edits an instance's policy files.
+#[derive(Debug)]
+pub struct EditLock {
+    _file: Option<File>,
+}
+
+impl EditLock {
+    /// Makes the file that is locked, for the group `weir` to lock too.
+    pub(super) fn prepare(instance: &Instance) -> io::Result<()> {
+        let group = group::weir();
+        make_private(&instance.state(), group)?;
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(instance.edit_lock())?;
+        files::give_to(&file, group, 0o660)
+    }
+
+    /// Locks the instance's policy files, or says that somebody else has.
+    pub fn take(instance: &Instance) -> Result<Self, Failure> {
+        let path = instance.edit_lock();
+        let failed = |error: io::Error| Failure::failed(format!("{}: {error}", path.display()));
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            // The daemon could not make it: nobody has locked it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { _file: None }),
+            Err(error) => return Err(failed(error)),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Self { _file: Some(file) }),
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                Err(Failure::new(Kind::Conflict, "somebody edits the policy of this instance").hint("try again when they are done"))
+            }
+            Err(error) => Err(failed(error.into())),
+        }
     }
 }
 

@@ -1,9 +1,15 @@
 //! The daemon: what it holds, how it starts and how it ends. It never stands in the path of a packet.
 
 mod bypass;
+mod change;
+mod compare;
+mod confirmation;
 mod events;
 mod expiry;
 mod flows;
+mod guard;
+mod history;
+mod judge;
 mod live;
 mod lock;
 mod names;
@@ -11,7 +17,9 @@ mod reload;
 mod report;
 mod server;
 mod signals;
+mod start;
 mod sweep;
+mod watch;
 
 use std::{
     collections::BTreeMap,
@@ -23,18 +31,20 @@ use firewall_common::config::config_flags;
 
 use crate::{
     api::{Adopted, AttachRequest, Detached, Failure, Kind},
+    clock,
     dataplane::{self, Dataplane, Maps, Pins, Slots},
     instance::Instance,
-    policy::Policy,
     settings::{OnExit, Placement, Settings, check_interface_name},
     zone,
 };
 use events::Events;
+use history::History;
 use live::Live;
-pub use lock::Lock;
+pub use lock::{EditLock, Lock};
 use names::Names;
 use reload::PolicyState;
 pub use server::MAX_BODY;
+use start::Beginning;
 use sweep::Sweep;
 
 /// Everything the daemon knows.
@@ -50,6 +60,8 @@ pub struct Controller {
     /// Taken before `policy` where both are.
     dataplane: Mutex<Dataplane>,
     policy: Mutex<PolicyState>,
+    /// A policy has begun or ceased to wait to be confirmed.
+    confirmation_changed: tokio::sync::Notify,
     /// Held while a policy file is edited.
     edit: Mutex<()>,
     adopted: Option<Adopted>,
@@ -64,7 +76,8 @@ impl Controller {
     /// Starts the dataplane or takes over a running one: policy first, interfaces after. On failure nothing has changed.
     pub fn start(settings: &Settings) -> Result<Self, Failure> {
         // A broken policy must be refused before anything is touched.
-        let (policy, warnings) = reload::read(&settings.policies)?;
+        let history = History::open(&settings.instance);
+        let beginning = Beginning::choose(&history, &settings.policies, clock::both().realtime)?;
         let options =
             dataplane::Options { sizes: settings.sizes, discard_flows: settings.discard_flows, legacy_egress: settings.legacy_egress };
         let dataplane = Dataplane::open(&settings.instance, &options)?;
@@ -76,7 +89,7 @@ impl Controller {
         let maps = Arc::clone(dataplane.maps());
         warn_of_sizes(&maps, settings)?;
         let events = Arc::new(Events::new(Arc::clone(&maps), settings.event_rate));
-        let policy_state = PolicyState::new(Names::read(&maps)?, Slots::read(&maps)?);
+        let policy_state = PolicyState::new(Names::read(&maps)?, Slots::read(&maps)?, history);
         let controller = Self {
             instance: settings.instance.clone(),
             placement: settings.placement,
@@ -87,22 +100,24 @@ impl Controller {
             events,
             dataplane: Mutex::new(dataplane),
             policy: Mutex::new(policy_state),
+            confirmation_changed: tokio::sync::Notify::new(),
             edit: Mutex::new(()),
             adopted: None,
         };
-        controller.bring_up(settings, policy, &zones).map(|adopted| Self { adopted, ..controller }).inspect(|controller| {
+        let warnings = beginning.read.warnings.clone();
+        controller.bring_up(settings, beginning, &zones).map(|adopted| Self { adopted, ..controller }).inspect(|controller| {
             controller.tell_warnings(&warnings);
         })
     }
 
-    fn bring_up(&self, settings: &Settings, policy: Policy, zones: &BTreeMap<String, String>) -> Result<Option<Adopted>, Failure> {
+    fn bring_up(&self, settings: &Settings, beginning: Beginning, zones: &BTreeMap<String, String>) -> Result<Option<Adopted>, Failure> {
         let flows = self.sweep.run(&self.maps, &self.live)?;
         let generation_found = self.maps.config.generation();
         let mut dataplane = held(&self.dataplane);
         let mut state = held(&self.policy);
         let names: Vec<&str> = zones.values().map(String::as_str).collect();
         self.set_flag(config_flags::ROUTE, self.placement == Placement::Gateway);
-        let generation = self.put_in_force(&mut state, settings.policies.clone(), policy, &names, &[])?;
+        let generation = self.begin(&mut state, beginning, &names)?;
 
         let zone_of = |name: &str| zones.get(name).and_then(|zone| state.names.zone_number(zone));
         let interfaces = dataplane.adopt(zone_of)?;
@@ -216,6 +231,9 @@ fn warn_of_sizes(maps: &Maps, settings: &Settings) -> Result<(), Failure> {
 pub fn run(settings: &Settings) -> Result<(), Failure> {
     let lock = Lock::take(&settings.instance)?;
     let controller = Arc::new(Controller::start(settings)?);
+    if let Err(error) = EditLock::prepare(&settings.instance) {
+        log::warn!("nothing keeps two people from editing the policy at once: {}: {error}", settings.instance.edit_lock().display());
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -240,6 +258,10 @@ async fn serve(controller: &Arc<Controller>, settings: &Settings) -> Result<(), 
         tokio::spawn(events::forward(Arc::clone(controller), ring));
     }
     tokio::spawn(expiry::tick(Arc::clone(controller)));
+    tokio::spawn(confirmation::watch_over(Arc::clone(controller)));
+    if settings.watch {
+        watch::begin(Arc::clone(controller))?;
+    }
     signals::watch_reload(Arc::clone(controller))?;
     let ended = signals::ended()?;
     log::info!("instance {} answers at {}", settings.instance, settings.instance.socket().display());

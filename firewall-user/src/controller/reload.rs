@@ -8,14 +8,18 @@ use std::{
 use firewall_common::config::config_flags;
 
 use super::{
-    Controller, held,
+    Controller,
+    change::{Asked, Change, Read},
+    confirmation::Confirmation,
+    held,
+    history::History,
     names::{InUse, Names},
 };
 use crate::{
-    api::{Applied, Failure, Kind},
+    api::{Applied, Failure, How, Kind},
     clock,
     dataplane::Slots,
-    policy::{self, Diagnostics, DropOrPass, Policy, Warning},
+    policy::{self, Diagnostics, DropOrPass, Policy, Source, Warning},
 };
 
 /// The policy side of the controller.
@@ -24,6 +28,9 @@ pub(super) struct PolicyState {
     pub(super) names: Names,
     pub(super) slots: Slots,
     pub(super) in_force: Option<InForce>,
+    pub(super) history: History,
+    /// The policy in force waits to be confirmed.
+    pub(super) confirmation: Option<Confirmation>,
 }
 
 /// A policy in force.
@@ -32,21 +39,37 @@ pub(super) struct InForce {
     pub(super) path: PathBuf,
     pub(super) policy: Policy,
     pub(super) generation: u32,
+    /// Number in the history.
+    pub(super) number: Option<u64>,
+    /// It comes from the history: its files may say something else.
+    pub(super) put_back: bool,
     /// When it was last lowered: rules that expired since are due.
     pub(super) since: jiff::Timestamp,
 }
 
 impl PolicyState {
-    pub(super) const fn new(names: Names, slots: Slots) -> Self {
-        Self { names, slots, in_force: None }
+    pub(super) const fn new(names: Names, slots: Slots, history: History) -> Self {
+        Self { names, slots, in_force: None, history, confirmation: None }
+    }
+
+    /// The policy that was rolled back last, in its canonical form.
+    fn refused_text(&self) -> Option<String> {
+        let number = self.history.index().refused?;
+        self.history.read(number).ok().map(|read| read.policy.to_string())
     }
 }
 
 /// Reads and checks the policy at `path`.
 ///
 /// Zones are not checked against the interfaces: one may be attached later.
-pub(super) fn read(path: &Path) -> Result<(Policy, Vec<Warning>), Failure> {
-    policy::load(path, None).map_err(|errors| refused(&errors))
+pub(super) fn read(path: &Path) -> Result<Read, Failure> {
+    check(policy::read_sources(path).map_err(|errors| refused(&errors))?)
+}
+
+/// Checks files that were read.
+pub(super) fn check(sources: Vec<Source>) -> Result<Read, Failure> {
+    let (policy, warnings) = policy::load_sources(sources.clone(), None).map_err(|errors| refused(&errors))?;
+    Ok(Read { policy, warnings, sources })
 }
 
 /// A refused policy as a failure.
@@ -55,39 +78,51 @@ pub(super) fn refused(errors: &Diagnostics) -> Failure {
 }
 
 impl Controller {
-    /// Reads the policy at `path` and puts it in force.
-    pub fn apply(&self, path: &Path) -> Result<Applied, Failure> {
-        if !path.is_absolute() {
-            return Err(Failure::usage(format!("{} is no absolute path", path.display())).hint("the daemon may run in another directory"));
-        }
-        let (policy, warnings) = read(path)?;
-        self.apply_read(path, policy, &warnings)
-    }
-
-    /// Puts a policy in force that was read already.
-    pub(super) fn apply_read(&self, path: &Path, policy: Policy, warnings: &[Warning]) -> Result<Applied, Failure> {
-        let attached = self.attached_zones();
+    /// Reads the policy in force again from its files: because it was asked for, or because they have changed. `None` when there is nothing
+    /// new in them.
+    ///
+    /// Files that say what was rolled back last are left alone: nobody may be there whom that policy does not cut off.
+    pub fn reload(&self, how: How) -> Result<Option<Applied>, Failure> {
+        let path = self.policy_path()?;
+        let read = read(&path)?;
+        let text = read.policy.to_string();
+        let kept = self.attached_zones();
         let mut state = held(&self.policy);
-        let rules = policy.rules().len();
-        let generation = self.put_in_force(&mut state, path.to_path_buf(), policy, &[], &attached)?;
-        drop(state);
-        log::info!("policy {} is in force: {rules} rules, generation {generation}", path.display());
-        let warnings = self.tell_warnings(warnings);
-        Ok(Applied { path: path.display().to_string(), generation, rules, warnings })
+        let in_force = state.in_force.as_ref().ok_or_else(|| Failure::failed("no policy is in force"))?;
+        if in_force.path != path {
+            return Err(Failure::new(Kind::Conflict, "another policy came in force meanwhile"));
+        }
+        if in_force.policy.to_string() == text {
+            if how == How::Watch {
+                return Ok(None);
+            }
+            // Places in the files may be others, and whoever asks for it sees that it was done.
+            let (change, rules) = (Change::to(in_force.number), in_force.policy.rules().len());
+            state.nothing_pending()?;
+            let generation = self.put_in_force(&mut state, path.clone(), read.policy, &[], &kept, change)?;
+            log::info!("policy {} is in force: {rules} rules, generation {generation}", path.display());
+            return Ok(None);
+        }
+        if in_force.put_back && state.refused_text().as_ref() == Some(&text) {
+            let error = format!("{} still says what was rolled back", path.display());
+            return Err(
+                Failure::new(Kind::Conflict, error).hint(format!("`weir policy apply {}` puts it in force nonetheless", path.display()))
+            );
+        }
+        self.apply_held(state, &kept, &path, read, Asked::by_itself(how)).map(Some)
     }
 
-    /// Reads the policy in force again from its files.
-    pub fn reload(&self) -> Result<Applied, Failure> {
-        let path = held(&self.policy).in_force.as_ref().map(|in_force| in_force.path.clone());
-        let path = path.ok_or_else(|| Failure::failed("no policy is in force"))?;
-        self.apply(&path)
+    pub(super) fn policy_path(&self) -> Result<PathBuf, Failure> {
+        let state = held(&self.policy);
+        state.in_force.as_ref().map(|in_force| in_force.path.clone()).ok_or_else(|| Failure::failed("no policy is in force"))
     }
 
     /// Lowers the policy in force again: for a new zone, or because a rule has expired. Live flows are judged anew.
     pub(super) fn renew(&self, state: &mut PolicyState, zones: &[&str], kept: &[u8]) -> Result<u32, Failure> {
         let in_force = state.in_force.as_ref().ok_or_else(|| Failure::failed("no policy is in force"))?;
         let (path, policy) = (in_force.path.clone(), in_force.policy.clone());
-        self.put_in_force(state, path, policy, zones, kept)
+        let change = Change { number: in_force.number, put_back: in_force.put_back, session: None };
+        self.put_in_force(state, path, policy, zones, kept, change)
     }
 
     /// Lowers `policy`, fills the spare slot and switches to it.
@@ -100,6 +135,7 @@ impl Controller {
         policy: Policy,
         zones: &[&str],
         kept: &[u8],
+        change: Change,
     ) -> Result<u32, Failure> {
         let in_use = self.in_use(state, &policy, zones, kept)?;
         let clock = clock::both();
@@ -109,6 +145,9 @@ impl Controller {
             draft.zone(zone).ok_or_else(|| Failure::failed(format!("no number is left for zone {zone}")))?;
         }
         let lowered = policy::lower(&policy, &mut draft, &clock).map_err(|error| Failure::new(Kind::Policy, error.to_string()))?;
+        if let Some(session) = &change.session {
+            self.refuse_a_cut(state, session, (&policy, &lowered), kept, &clock)?;
+        }
         let names = draft.commit(&self.maps)?;
         state.names = names;
         let defaults = policy.defaults();
@@ -121,12 +160,13 @@ impl Controller {
         ] {
             self.set_flag(flag, what == DropOrPass::Pass);
         }
-        state.in_force = Some(InForce { path, policy, generation, since: clock.realtime });
+        state.in_force =
+            Some(InForce { path, policy, generation, number: change.number, put_back: change.put_back, since: clock.realtime });
         Ok(generation)
     }
 
     /// What must keep its number: what live flows, interfaces, the policy in force and the next one name.
-    fn in_use(&self, state: &PolicyState, next: &Policy, zones: &[&str], kept: &[u8]) -> Result<InUse, Failure> {
+    pub(super) fn in_use(&self, state: &PolicyState, next: &Policy, zones: &[&str], kept: &[u8]) -> Result<InUse, Failure> {
         self.sweep.run(&self.maps, &self.live)?;
         let policies = state.in_force.iter().map(|in_force| &in_force.policy).chain([next]);
         let mut in_use = InUse {
@@ -143,7 +183,7 @@ impl Controller {
         Ok(in_use)
     }
 
-    fn attached_zones(&self) -> Vec<u8> {
+    pub(super) fn attached_zones(&self) -> Vec<u8> {
         held(&self.dataplane).attachments().map(|attached| attached.zone).collect()
     }
 

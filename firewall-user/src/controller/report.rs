@@ -2,13 +2,15 @@
 
 use std::{collections::BTreeMap, process};
 
-use firewall_common::reason::Reason;
+use firewall_common::{counter, reason::Reason};
 
 use super::{Controller, held, reload::InForce};
 use crate::{
     api::{
-        Counters, Failure, Interface, InterfaceCounters, PolicyInForce, PolicyStatus, Profile, RuleCounters, RuleInForce, Status, TableFill,
+        Counters, Failure, HistoryEntry, Interface, InterfaceCounters, PolicyInForce, PolicyStatus, Profile, RuleCounters, RuleInForce,
+        ShownPolicy, Status, TableFill,
     },
+    clock,
     dataplane::TableName,
     policy::RuleInfo,
 };
@@ -22,7 +24,9 @@ impl Controller {
             path: in_force.path.display().to_string(),
             generation: in_force.generation,
             rules: in_force.policy.rules().len(),
+            number: in_force.number,
         });
+        let confirmation = state.confirmation.as_ref().map(|confirmation| confirmation.describe(&clock::both()));
         let ready = policy.is_some() && !interfaces.is_empty() && interfaces.iter().all(|interface| interface.attached);
         Ok(Status {
             instance: self.instance.name().to_owned(),
@@ -31,6 +35,7 @@ impl Controller {
             ready,
             interfaces,
             policy,
+            confirmation,
             flows: fill.embryonic + fill.established,
             uptime_seconds: self.started.elapsed().as_secs(),
             adopted: self.adopted,
@@ -58,7 +63,6 @@ impl Controller {
     pub fn counters(&self, all: bool) -> Result<Counters, Failure> {
         let fill = self.sweep.run(&self.maps, &self.live)?;
         let totals = self.maps.counters()?;
-        let drops = Reason::ALL.iter().map(|reason| (reason.name().to_owned(), totals.drops[reason.index()]));
         let (fragments, fragment_room) = self.maps.fragments()?;
         let tables = [
             ("established", fill.established, self.maps.table(TableName::Established).capacity()?),
@@ -66,7 +70,7 @@ impl Controller {
             ("fragments", fragments, fragment_room),
         ];
         Ok(Counters {
-            drops: drops.filter(|(_, count)| all || *count > 0).collect(),
+            drops: drops(&totals, all),
             passed: totals.passed,
             passed_without_learning: totals.passed_without_learning,
             link_passed: totals.link_passed,
@@ -77,7 +81,7 @@ impl Controller {
             events: self.events.counters(&self.maps)?,
             rules: self.rule_counters()?,
             tables: tables.map(|(name, entries, capacity)| (name.to_owned(), TableFill { entries, capacity })).into(),
-            interfaces: self.interface_counters()?,
+            interfaces: self.interface_counters(all)?,
         })
     }
 
@@ -99,15 +103,17 @@ impl Controller {
         numbers.into_iter().map(count).collect()
     }
 
-    fn interface_counters(&self) -> Result<Vec<InterfaceCounters>, Failure> {
+    fn interface_counters(&self, all: bool) -> Result<Vec<InterfaceCounters>, Failure> {
         let attached: Vec<_> = held(&self.dataplane).attachments().cloned().collect();
         let names = held(&self.policy).names.clone();
         let count = |attached: crate::dataplane::Attachment| {
-            let totals = self.maps.interface_counters(attached.place)?;
+            let counters = self.maps.counters_of(attached.place)?;
+            let totals = counters.traffic;
             Ok(InterfaceCounters {
                 zone: names.zone(attached.zone),
                 mode: attached.mode,
                 name: attached.name,
+                drops: drops(&counters, all),
                 packets: totals.received_packets + totals.sent_packets,
                 bytes: totals.received_bytes + totals.sent_bytes,
                 dropped: totals.received_dropped + totals.sent_dropped,
@@ -134,6 +140,18 @@ impl Controller {
             rules,
             text: in_force.policy.to_string(),
         })
+    }
+
+    /// The policies that were applied, the newest first.
+    pub fn history(&self) -> Result<Vec<HistoryEntry>, Failure> {
+        Ok(held(&self.policy).history.index().list().collect())
+    }
+
+    /// A policy of the history.
+    pub fn show(&self, number: u64) -> Result<ShownPolicy, Failure> {
+        let state = held(&self.policy);
+        let (entry, read) = (state.history.index().show(number)?, state.history.read(number)?);
+        Ok(ShownPolicy { entry, text: read.policy.to_string() })
     }
 
     /// The normalizer profiles there are, those of the policy in force included.
@@ -171,7 +189,13 @@ impl Controller {
     }
 }
 
-const fn action_name(action: firewall_common::rule::Action) -> &'static str {
+/// What was dropped, by reason's name.
+fn drops(counters: &counter::Counters, all: bool) -> BTreeMap<String, u64> {
+    let drops = Reason::ALL.iter().map(|reason| (reason.name().to_owned(), counters.drops[reason.index()]));
+    drops.filter(|(_, count)| all || *count > 0).collect()
+}
+
+pub(super) const fn action_name(action: firewall_common::rule::Action) -> &'static str {
     use firewall_common::rule::Action;
     match action {
         Action::Allow => "allow",

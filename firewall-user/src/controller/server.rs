@@ -5,17 +5,22 @@ use std::{fs, future::Future, io, os::unix::fs::PermissionsExt as _, sync::Arc, 
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Query, State, rejection::QueryRejection},
+    extract::{
+        ConnectInfo, DefaultBodyLimit, Path, Query, State,
+        connect_info::Connected,
+        rejection::{PathRejection, QueryRejection},
+    },
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{get, post},
+    serve::IncomingStream,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixListener;
 
 use super::{Controller, blocking};
 use crate::{
-    api::{ApplyRequest, AttachRequest, BypassAdd, BypassRemove, DetachRequest, Failure, Kind},
+    api::{ApplyRequest, AttachRequest, BypassAdd, BypassRemove, DetachRequest, DiffRequest, Failure, Kind, RollbackRequest},
     event_filter::EventFilter,
     filter::Filter,
     group,
@@ -30,6 +35,16 @@ const GRACE: Duration = Duration::from_secs(3);
 type Shared = State<Arc<Controller>>;
 type Answer = Result<Response, Failure>;
 type Pairs = Result<Query<Vec<(String, String)>>, QueryRejection>;
+
+/// Who asks, as far as the kernel knows.
+#[derive(Clone, Copy, Debug)]
+struct Peer(Option<u32>);
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Self {
+        Self(stream.io().peer_cred().ok().map(|credentials| credentials.uid()))
+    }
+}
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
@@ -67,13 +82,14 @@ pub(super) async fn serve(
 ) -> Result<(), Failure> {
     let (stop, mut stopping) = tokio::sync::watch::channel(());
     let events = Arc::clone(&controller);
-    let server = axum::serve(listener, router(controller)).with_graceful_shutdown(async move {
-        ended.await;
-        // A stream of events would never end by itself.
-        events.events.end();
-        // Fails only when nobody waits any more.
-        let _ = stop.send(());
-    });
+    let server =
+        axum::serve(listener, router(controller).into_make_service_with_connect_info::<Peer>()).with_graceful_shutdown(async move {
+            ended.await;
+            // A stream of events would never end by itself.
+            events.events.end();
+            // Fails only when nobody waits any more.
+            let _ = stop.send(());
+        });
     let late = async {
         let _ = stopping.changed().await;
         tokio::time::sleep(GRACE).await;
@@ -90,6 +106,11 @@ fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/interfaces", post(attach).delete(detach))
         .route("/v1/policy", get(policy))
         .route("/v1/policy/apply", post(apply))
+        .route("/v1/policy/confirm", post(confirm))
+        .route("/v1/policy/rollback", post(rollback))
+        .route("/v1/policy/diff", post(diff))
+        .route("/v1/policy/history", get(history))
+        .route("/v1/policy/history/{number}", get(shown))
         .route("/v1/policy/profiles", get(profiles))
         .route("/v1/flows", get(flows).delete(kill))
         .route("/v1/counters", get(counters))
@@ -143,9 +164,32 @@ async fn policy(State(controller): Shared) -> Answer {
     blocking(&controller, Controller::policy_in_force).await.map(json)
 }
 
-async fn apply(State(controller): Shared, bytes: Body) -> Answer {
+async fn apply(State(controller): Shared, ConnectInfo(Peer(uid)): ConnectInfo<Peer>, bytes: Body) -> Answer {
     let request: ApplyRequest = body(bytes)?;
-    blocking(&controller, move |controller| controller.apply(&request.path)).await.map(json)
+    blocking(&controller, move |controller| controller.apply(&request, uid)).await.map(json)
+}
+
+async fn confirm(State(controller): Shared) -> Answer {
+    blocking(&controller, Controller::confirm).await.map(json)
+}
+
+async fn rollback(State(controller): Shared, ConnectInfo(Peer(uid)): ConnectInfo<Peer>, bytes: Body) -> Answer {
+    let request: RollbackRequest = body(bytes)?;
+    blocking(&controller, move |controller| controller.rollback(&request, uid)).await.map(json)
+}
+
+async fn diff(State(controller): Shared, bytes: Body) -> Answer {
+    let request: DiffRequest = body(bytes)?;
+    blocking(&controller, move |controller| controller.diff(&request)).await.map(json)
+}
+
+async fn history(State(controller): Shared) -> Answer {
+    blocking(&controller, Controller::history).await.map(json)
+}
+
+async fn shown(State(controller): Shared, number: Result<Path<u64>, PathRejection>) -> Answer {
+    let Path(number) = number.map_err(|error| Failure::usage(error.body_text()))?;
+    blocking(&controller, move |controller| controller.show(number)).await.map(json)
 }
 
 async fn profiles(State(controller): Shared) -> Answer {
@@ -208,12 +252,12 @@ async fn bypass(State(controller): Shared) -> Answer {
     blocking(&controller, Controller::bypass_rules).await.map(json)
 }
 
-async fn bypass_add(State(controller): Shared, bytes: Body) -> Answer {
+async fn bypass_add(State(controller): Shared, ConnectInfo(Peer(uid)): ConnectInfo<Peer>, bytes: Body) -> Answer {
     let request: BypassAdd = body(bytes)?;
-    blocking(&controller, move |controller| controller.bypass_add(&request)).await.map(json)
+    blocking(&controller, move |controller| controller.bypass_add(&request, uid)).await.map(json)
 }
 
-async fn bypass_remove(State(controller): Shared, bytes: Body) -> Answer {
+async fn bypass_remove(State(controller): Shared, ConnectInfo(Peer(uid)): ConnectInfo<Peer>, bytes: Body) -> Answer {
     let request: BypassRemove = body(bytes)?;
-    blocking(&controller, move |controller| controller.bypass_remove(&request.name)).await.map(json)
+    blocking(&controller, move |controller| controller.bypass_remove(&request, uid)).await.map(json)
 }

@@ -5,7 +5,7 @@ use std::{future::Future, sync::Arc};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Controller, blocking};
-use crate::api::Failure;
+use crate::api::{Failure, How};
 
 fn listen(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| Failure::failed(format!("cannot listen for signals: {error}")))
@@ -27,8 +27,8 @@ pub(super) fn watch_reload(controller: Arc<Controller>) -> Result<(), Failure> {
     let mut hangup = listen(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            if let Err(failure) = blocking(&controller, Controller::reload).await {
-                log::error!("the policy stays as it was:\n{failure}");
+            if let Err(failure) = blocking(&controller, |controller| controller.reload(How::Reload)).await {
+                log::error!("the policy stays as it was:\n{}", failure.sentence());
             }
         }
     });

@@ -1,18 +1,38 @@
 //! Sums over the per-CPU counters.
 
-use aya::{maps::PerCpuValues, util::nr_cpus};
+use aya::{
+    maps::{MapData, MapError, PerCpuArray, PerCpuValues},
+    util::nr_cpus,
+};
 use firewall_common::{
     abi::map,
-    counter::{Counters, InterfaceCounters, RuleCounters},
+    counter::{Counters, PLACE_GONE, PLACE_NONE, RuleCounters},
 };
 
 use super::{DataplaneError, Maps, maps::locked};
 
 impl Maps {
-    /// The dataplane's totals.
+    /// The dataplane's totals: those of every interface there is or was, and of none.
     pub fn counters(&self) -> Result<Counters, DataplaneError> {
-        let values = locked(&self.counters).get(&0, 0).map_err(DataplaneError::map(map::COUNTERS))?;
-        Ok(values.iter().fold(Counters::default(), add))
+        let mut sum = Counters::default();
+        for place in PLACE_NONE..=PLACE_GONE {
+            sum.add(&self.counters_of(place)?);
+        }
+        Ok(sum)
+    }
+
+    /// Totals of the interface at `place`.
+    pub fn counters_of(&self, place: u8) -> Result<Counters, DataplaneError> {
+        let values = locked(&self.counters).get(&place.into(), 0).map_err(DataplaneError::map(map::COUNTERS))?;
+        let mut sum = Counters::default();
+        values.iter().for_each(|cpu| sum.add(cpu));
+        Ok(sum)
+    }
+
+    /// Moves the totals of the interface that was at `place` to those of interfaces gone by, before the place is given to another.
+    pub fn retire_counters(&self, place: u8) -> Result<(), DataplaneError> {
+        let mut counters = locked(&self.counters);
+        retire(&mut counters, place).map_err(DataplaneError::map(map::COUNTERS))
     }
 
     /// Totals of the rule with this number.
@@ -31,40 +51,20 @@ impl Maps {
         locked(&self.rule_counters).set(number.into(), zero, 0).map_err(DataplaneError::map(map::RULE_COUNTERS))?;
         self.set_one_sided(number, 0)
     }
-
-    /// Totals of the interface at `place` (from 1).
-    pub fn interface_counters(&self, place: u8) -> Result<InterfaceCounters, DataplaneError> {
-        let Some(index) = place.checked_sub(1) else { return Ok(InterfaceCounters::default()) };
-        let values = locked(&self.interface_counters).get(&index.into(), 0).map_err(DataplaneError::map(map::INTERFACE_COUNTERS))?;
-        Ok(values.iter().fold(InterfaceCounters::default(), |sum, cpu| InterfaceCounters {
-            received_packets: sum.received_packets + cpu.received_packets,
-            received_bytes: sum.received_bytes + cpu.received_bytes,
-            received_dropped: sum.received_dropped + cpu.received_dropped,
-            sent_packets: sum.sent_packets + cpu.sent_packets,
-            sent_bytes: sum.sent_bytes + cpu.sent_bytes,
-            sent_dropped: sum.sent_dropped + cpu.sent_dropped,
-        }))
-    }
-
-    /// Sets an interface's totals to zero, before its place is given to another.
-    pub fn clear_interface_counters(&self, place: u8) -> Result<(), DataplaneError> {
-        let Some(index) = place.checked_sub(1) else { return Ok(()) };
-        let zero = zeros(InterfaceCounters::default())?;
-        locked(&self.interface_counters).set(index.into(), zero, 0).map_err(DataplaneError::map(map::INTERFACE_COUNTERS))
-    }
 }
 
-fn add(mut sum: Counters, cpu: &Counters) -> Counters {
-    for (total, drops) in sum.drops.iter_mut().zip(cpu.drops) {
-        *total += drops;
-    }
-    sum.passed += cpu.passed;
-    sum.passed_without_learning += cpu.passed_without_learning;
-    sum.link_passed += cpu.link_passed;
-    sum.answered += cpu.answered;
-    sum.flows_created += cpu.flows_created;
-    sum.flows_established += cpu.flows_established;
-    sum
+fn retire(counters: &mut PerCpuArray<MapData, Counters>, place: u8) -> Result<(), MapError> {
+    let gone = counters.get(&PLACE_GONE.into(), 0)?;
+    let old = counters.get(&place.into(), 0)?;
+    let sum = |(gone, old): (&Counters, &Counters)| {
+        let mut sum = *gone;
+        sum.add(old);
+        sum
+    };
+    let sums = PerCpuValues::try_from(gone.iter().zip(old.iter()).map(sum).collect::<Vec<_>>())?;
+    let zeros = PerCpuValues::try_from(vec![Counters::default(); old.len()])?;
+    counters.set(PLACE_GONE.into(), sums, 0)?;
+    counters.set(place.into(), zeros, 0)
 }
 
 fn zeros<T: aya::Pod>(zero: T) -> Result<PerCpuValues<T>, DataplaneError> {

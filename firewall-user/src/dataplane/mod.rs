@@ -205,7 +205,7 @@ impl Dataplane {
         self.check_interface(name)?;
         let device = netlink::device(name)?;
         let place = self.free_place()?;
-        self.maps.clear_interface_counters(place)?;
+        self.maps.retire_counters(place)?;
         // The mode is known only afterwards; until then nothing legal may be dropped.
         self.maps.set_interface(device.index, interface(zone, place, &device, Mode::Generic))?;
         let ingress = match attach::attach(&mut self.ebpf, &self.pins, &device, request, self.egress) {

@@ -31,7 +31,8 @@ pub fn flows(flows: &[Flow]) -> anyhow::Result<()> {
     print(&rows)
 }
 
-fn end(end: &End) -> String {
+/// Address and port.
+pub(super) fn end(end: &End) -> String {
     match (end.port, end.address.is_ipv6()) {
         (0, _) => end.address.to_string(),
         (port, true) => format!("[{}]:{port}", end.address),

@@ -2,8 +2,11 @@
 
 mod bypass;
 mod counters;
+mod diff;
 mod events;
 mod flows;
+mod history;
+mod import;
 mod number;
 mod policy;
 mod profiles;
@@ -16,8 +19,11 @@ use serde::Serialize;
 
 pub use bypass::bypass;
 pub use counters::counters;
+pub use diff::diff;
 pub use events::event;
 pub use flows::flows;
+pub use history::history;
+pub use import::not_carried_over;
 pub use policy::policy;
 pub use profiles::profiles;
 pub use status::status;
@@ -30,6 +36,11 @@ pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
 /// Prints one line.
 pub fn line(text: &str) -> anyhow::Result<()> {
     Ok(writeln!(io::stdout().lock(), "{text}")?)
+}
+
+/// Prints text that ends its last line itself.
+pub fn text(text: &str) -> anyhow::Result<()> {
+    Ok(io::stdout().lock().write_all(text.as_bytes())?)
 }
 
 /// A table without lines: columns two blanks apart, so that `awk` and people read it alike. Columns in `right` hold numbers.

@@ -1,7 +1,7 @@
 use super::{line, print, table};
 use crate::api::PolicyInForce;
 
-/// `weir policy show`: the policy in its canonical form, then what its rules have done.
+/// `weir policy show --hits`: the policy in its canonical form, then what its rules have done.
 pub fn policy(policy: &PolicyInForce) -> anyhow::Result<()> {
     line(&format!("# {}, generation {}\n", policy.path, policy.generation))?;
     line(policy.text.trim_end())?;

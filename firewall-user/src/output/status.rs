@@ -15,6 +15,12 @@ pub fn status(status: &Status) -> anyhow::Result<()> {
         Some(policy) => line(&format!("policy   {}: {} rules, generation {}", policy.path, policy.rules, policy.generation))?,
         None => line("policy   none: everything is dropped")?,
     }
+    if let Some(waits) = &status.confirmation {
+        line(&format!(
+            "confirm  number {} waits, for {} s more: weir policy confirm; else number {} comes back",
+            waits.number, waits.seconds_left, waits.previous
+        ))?;
+    }
     line(&format!("flows    {}", status.flows))?;
     if let Some(adopted) = status.adopted {
         line(&format!("adopted  {} flows, {} interfaces, policy generation {}", adopted.flows, adopted.interfaces, adopted.generation))?;

@@ -55,7 +55,7 @@ pub(super) const fn mask(length: u8) -> u128 {
 }
 
 /// The fewest prefixes that make up `first..=last`, in a space whose values have `width` bits.
-pub(super) fn range_prefixes(first: u128, last: u128, width: u8) -> Vec<(u128, u8)> {
+pub(crate) fn range_prefixes(first: u128, last: u128, width: u8) -> Vec<(u128, u8)> {
     let mut prefixes = Vec::new();
     let mut at = first;
     while at <= last {
@@ -92,7 +92,7 @@ pub(super) fn simplify(mut prefixes: Vec<Prefix>) -> Vec<Prefix> {
 
 /// One address of a selector or set, as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum AddressItem {
+pub(crate) enum AddressItem {
     Network(IpAddr, u8),
     Range(IpAddr, IpAddr),
     Set(String),

@@ -376,7 +376,7 @@ fn read_named<'a>(
 }
 
 /// True for names of rules, sets and services.
-pub(super) fn is_plain(name: &str) -> bool {
+pub(crate) fn is_plain(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     !name.is_empty() && name.len() < firewall_common::rule::RULE_NAME_LENGTH && name.chars().all(plain)
 }

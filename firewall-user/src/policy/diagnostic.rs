@@ -2,12 +2,13 @@
 
 use std::{
     fmt::{self, Write as _},
+    ops::Range,
     path::PathBuf,
 };
 
 use serde::Serialize;
 
-use super::source::Sources;
+use super::source::{Source, Sources};
 
 /// Errors shown at once; the rest is counted.
 pub const MAX_SHOWN: usize = 50;
@@ -69,7 +70,7 @@ pub struct Diagnostics {
 
 impl Diagnostic {
     /// A finding about a file or directory as a whole.
-    pub(super) fn about(file: PathBuf, message: String, hint: Option<String>) -> Self {
+    pub(crate) fn about(file: PathBuf, message: String, hint: Option<String>) -> Self {
         Self { file, line: None, column: None, message, hint, severity: Severity::Error, excerpt: None }
     }
 
@@ -237,6 +238,13 @@ impl<'s> Report<'s> {
             self.errors.push(Finding { place, message, hint });
         }
     }
+}
+
+/// The one error of a file that is no policy: at a range of its bytes.
+pub(crate) fn refuse(source: Source, at: Range<usize>, message: &str, hint: &str) -> Diagnostics {
+    let sources = Sources::new(vec![source]);
+    let place = Place { file: 0, start: at.start, end: at.end };
+    Diagnostic::at(&sources, place, Severity::Error, message.to_owned(), Some(hint.to_owned())).into()
 }
 
 /// The known word a typing error may have made `word` of.

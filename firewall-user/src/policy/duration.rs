@@ -47,7 +47,7 @@ pub(super) fn parse(text: &str) -> Result<u32, DurationError> {
 }
 
 /// The shortest form [`parse`] reads back.
-pub(super) fn print(millis: u32) -> String {
+pub(crate) fn print(millis: u32) -> String {
     let mut rest = u64::from(millis);
     let mut text = String::new();
     for (name, unit) in UNITS {

@@ -24,8 +24,12 @@ pub struct NewRule {
     /// Written unless it is strict.
     pub inspection: Inspection,
     pub sanity_off: bool,
+    /// Name of the normalizer profile.
+    pub normalizer: Option<String>,
     /// As policies write it: `2m`.
     pub idle_timeout: Option<String>,
+    /// Keys of `timeouts` with their durations as policies write them.
+    pub timeouts: Vec<(&'static str, String)>,
     pub one_sided_flows: Option<u32>,
     pub expires: Option<jiff::Timestamp>,
     pub because: Option<String>,
@@ -89,7 +93,8 @@ pub fn remove_rule(text: &str, name: &str) -> Result<String, EditError> {
     if everything(&edited)? == others(text, index)? { Ok(edited) } else { Err(EditError::Entangled) }
 }
 
-fn block(rule: &NewRule) -> String {
+/// The rule as a file has it.
+pub(crate) fn block(rule: &NewRule) -> String {
     let mut table = print::Table::default();
     table.key("name", print::string(&rule.name));
     for (key, texts) in [("from", &rule.from), ("to", &rule.to), ("service", &rule.service)] {
@@ -104,8 +109,15 @@ fn block(rule: &NewRule) -> String {
     if rule.sanity_off {
         table.key("sanity", print::string("off"));
     }
+    if let Some(normalizer) = &rule.normalizer {
+        table.key("normalizer", print::string(normalizer));
+    }
     if let Some(idle) = &rule.idle_timeout {
         table.key("idle-timeout", print::string(idle));
+    }
+    if !rule.timeouts.is_empty() {
+        let written: Vec<String> = rule.timeouts.iter().map(|(key, duration)| format!("{key} = {}", print::string(duration))).collect();
+        table.key("timeouts", format_args!("{{ {} }}", written.join(", ")));
     }
     if let Some(quota) = rule.one_sided_flows {
         table.key("one-sided-flows", quota);

@@ -1,13 +1,11 @@
-//! The policy as the dataplane reads it, and the same evaluation on the host.
+//! The policy as the dataplane reads it.
 
 use std::collections::BTreeMap;
 
 use firewall_common::{
-    classify::{Policies, Zones, first_match},
     flow::{Address, Inspection},
     normalize::{Profile, checks},
     rule::{Block, Dimension, FIXED_ROWS, MAX_RULE_NUMBERS, MAX_ZONES, Row, Rule, ZONE_SELF, rule_flags},
-    time::Nanos,
 };
 
 use super::{Policy, classes::ZoneRows, rule::RuleInfo, selector::SELF};
@@ -132,59 +130,4 @@ fn monotonic(expires: jiff::Timestamp, clock: &Clock) -> u64 {
     let moment = i128::from(clock.monotonic_ns).saturating_add(left).max(1);
     // Beyond five centuries: never.
     u64::try_from(moment).unwrap_or(0)
-}
-
-impl Lowered {
-    /// The entry that decides a first packet, as the dataplane finds it; `None` is the default deny.
-    ///
-    /// `port` is the destination port in network order, ICMP type and code, or zero.
-    #[must_use]
-    #[expect(clippy::too_many_arguments, reason = "the values of a packet that a policy can name")]
-    pub fn first_match(
-        &self,
-        from_zone: u8,
-        to_zone: u8,
-        source: &Address,
-        destination: &Address,
-        protocol: u8,
-        port: [u8; 2],
-        now_ns: u64,
-    ) -> Option<usize> {
-        let zones = Zones { from: from_zone, to: to_zone };
-        let classes = [
-            self.address_class(0, Dimension::Source, source),
-            self.address_class(0, Dimension::Destination, destination),
-            self.service_class(0, protocol, port),
-        ];
-        first_match(self, 0, zones, classes, Nanos(now_ns)).map(|entry| entry as usize)
-    }
-}
-
-/// The one policy is in both slots.
-impl Policies for Lowered {
-    fn address_class(&self, _: u32, side: Dimension, address: &Address) -> u32 {
-        let bits = address.bits();
-        let covers = |prefix: &Address, length: u8| (prefix.bits() ^ bits) & super::address::mask(length) == 0;
-        let of_side = self.addresses.iter().filter(|(dimension, prefix, length, _)| *dimension == side && covers(prefix, *length));
-        of_side.max_by_key(|(_, _, length, _)| *length).map_or(0, |(_, _, _, row)| *row)
-    }
-
-    fn service_class(&self, _: u32, protocol: u8, port: [u8; 2]) -> u32 {
-        let key = |protocol: u8, port: [u8; 2]| u32::from_be_bytes([protocol, port[0], port[1], 0]);
-        let covers = |p: u8, q: [u8; 2], length: u8| length == 0 || (key(p, q) ^ key(protocol, port)) >> (32 - u32::from(length)) == 0;
-        let covering = self.services.iter().filter(|(p, q, length, _)| covers(*p, *q, *length));
-        covering.max_by_key(|(_, _, length, _)| *length).map_or(0, |(_, _, _, row)| *row)
-    }
-
-    fn row(&self, _: u32, row: u32) -> Option<&Row> {
-        self.rows.get(row as usize)
-    }
-
-    fn block(&self, _: u32, block: u16) -> Option<&Block> {
-        self.blocks.get(usize::from(block))
-    }
-
-    fn rule(&self, _: u32, entry: u32) -> Option<&Rule> {
-        self.entries.get(entry as usize)
-    }
 }

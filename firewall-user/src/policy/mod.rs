@@ -1,28 +1,30 @@
-//! The policy language: reading, checking, printing, lowering and editing.
+//! The policy language: reading, checking, printing, comparing, lowering and editing.
 //!
 //! A policy is read whole or refused whole: every error that can be found is reported at once, with its place, and nothing of the policy
 //! is used. What [`load()`] accepts, [`lower()`] can turn into the dataplane's tables unless the controller runs out of numbers. Nothing here
 //! touches the kernel, and no input makes it panic.
 
-mod address;
+pub(crate) mod address;
 mod classes;
 mod coverage;
-mod definitions;
-mod diagnostic;
+pub(crate) mod definitions;
+pub(crate) mod diagnostic;
+pub mod diff;
 mod document;
-mod duration;
+pub(crate) mod duration;
 pub mod edit;
+mod evaluate;
 mod expand;
 mod knob;
 mod load;
 mod lower;
 mod normalizer;
 mod placement;
-mod print;
+pub(crate) mod print;
 mod rows;
 mod rule;
-mod selector;
-mod service;
+pub(crate) mod selector;
+pub(crate) mod service;
 mod source;
 mod tcp_option;
 mod timeouts;
@@ -34,13 +36,14 @@ use firewall_common::normalize::Profile;
 
 pub use definitions::{DEFAULT_ONE_SIDED_FLOWS, DEFAULT_REJECT_RATE, Defaults, DropOrPass};
 pub use diagnostic::{Diagnostic, Diagnostics, MAX_SHOWN, Warning};
+pub use evaluate::{Evaluator, FirstPacket};
 pub use knob::Setting;
 pub use load::{MAX_RULES, load, load_sources, load_sources_at, read_sources};
 pub use lower::{Clock, LowerError, Lowered, Numbers, lower};
 pub use normalizer::{Normalizer, built_in_normalizers};
 pub use rows::MAX_CLASSES;
 pub use rule::RuleInfo;
-pub use source::{MAX_BYTES, Source};
+pub use source::{Fingerprint, MAX_BYTES, MAX_FILES, Source, files_of, fingerprint, replace_source};
 
 /// A policy that was read, resolved and checked.
 #[derive(Clone, Debug)]

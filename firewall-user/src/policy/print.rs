@@ -18,19 +18,19 @@ const KEY_WIDTH: usize = 12;
 const LINE_WIDTH: usize = 100;
 
 /// A TOML string.
-pub(super) fn string(text: &str) -> String {
+pub(crate) fn string(text: &str) -> String {
     toml_edit::Value::from(text).to_string()
 }
 
 /// A string when there is one, else an array.
-pub(super) fn strings(texts: &[String]) -> String {
+pub(crate) fn strings(texts: &[String]) -> String {
     match texts {
         [only] => string(only),
         more => array(more),
     }
 }
 
-fn array(texts: &[String]) -> String {
+pub(crate) fn array(texts: &[String]) -> String {
     let quoted: Vec<String> = texts.iter().map(|text| string(text)).collect();
     let line = format!("[{}]", quoted.join(", "));
     if line.len() <= LINE_WIDTH { line } else { format!("[\n    {},\n]", quoted.join(",\n    ")) }
@@ -56,10 +56,15 @@ pub(super) const fn action_name(action: Action) -> &'static str {
 
 /// Keys and values of a table, in order.
 #[derive(Default)]
-pub(super) struct Table(Vec<(&'static str, String)>);
+pub(crate) struct Table(Vec<(&'static str, String)>);
 
 impl Table {
-    pub(super) fn key(&mut self, key: &'static str, value: impl fmt::Display) {
+    /// Keys with the values they are printed with.
+    pub(super) fn into_keys(self) -> Vec<(&'static str, String)> {
+        self.0
+    }
+
+    pub(crate) fn key(&mut self, key: &'static str, value: impl fmt::Display) {
         self.0.push((key, value.to_string()));
     }
 
@@ -102,18 +107,22 @@ impl fmt::Display for Policy {
 }
 
 /// A bare key may not hold a dot; a quoted one may hold anything.
-fn table_name(name: &str) -> String {
+pub(crate) fn table_name(name: &str) -> String {
     if name.contains('.') { format!("\"{name}\"") } else { name.to_owned() }
 }
 
-/// Writes what differs from the base.
 fn write_normalizer(normalizer: &Normalizer, base: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "[normalizer.{}]\n{}", table_name(&normalizer.name), normalizer_table(normalizer, base))
+}
+
+/// What differs from the base.
+pub(super) fn normalizer_table(normalizer: &Normalizer, base: &str) -> Table {
     let mut table = Table::default();
     table.key("base", string(base));
     for (key, setting) in normalizer.differences() {
         table.key(key, setting);
     }
-    write!(f, "[normalizer.{}]\n{table}", table_name(&normalizer.name))
+    table
 }
 
 fn separate(first: &mut bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -122,10 +131,16 @@ fn separate(first: &mut bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 /// Writes what differs from the built-in defaults; false when nothing does.
 fn write_defaults(defaults: &Defaults, f: &mut fmt::Formatter<'_>) -> Result<bool, fmt::Error> {
-    let built_in = Defaults::default();
-    if *defaults == built_in {
+    if *defaults == Defaults::default() {
         return Ok(false);
     }
+    write!(f, "[defaults]\n{}", defaults_table(defaults))?;
+    Ok(true)
+}
+
+/// What differs from the built-in defaults.
+pub(super) fn defaults_table(defaults: &Defaults) -> Table {
+    let built_in = Defaults::default();
     let mut table = Table::default();
     if defaults.inspection != built_in.inspection {
         table.key("inspection", string(defaults.inspection.name()));
@@ -152,11 +167,15 @@ fn write_defaults(defaults: &Defaults, f: &mut fmt::Formatter<'_>) -> Result<boo
     if defaults.reject_rate != built_in.reject_rate {
         table.key("reject-rate", defaults.reject_rate);
     }
-    write!(f, "[defaults]\n{table}")?;
-    Ok(true)
+    table
 }
 
 fn write_rule(rule: &RuleInfo, defaults: &Defaults, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "[[rule]]\n{}", rule_table(rule, defaults))
+}
+
+/// What a rule says beside `defaults`.
+pub(super) fn rule_table(rule: &RuleInfo, defaults: &Defaults) -> Table {
     let mut table = Table::default();
     table.key("name", string(&rule.name));
     if !rule.enabled {
@@ -188,5 +207,5 @@ fn write_rule(rule: &RuleInfo, defaults: &Defaults, f: &mut fmt::Formatter<'_>) 
     if let Some(because) = &rule.because {
         table.key("because", string(because));
     }
-    write!(f, "[[rule]]\n{table}")
+    table
 }

@@ -12,9 +12,9 @@ use super::{
 use firewall_common::rule::ZONE_NAME_LENGTH;
 
 /// Word for every zone.
-pub(super) const ANY: &str = "any";
+pub(crate) const ANY: &str = "any";
 /// The box's own zone.
-pub(super) const SELF: &str = "self";
+pub(crate) const SELF: &str = "self";
 
 /// One string of `from` or `to`, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ fn parse_zone(text: Text<'_>, zone: &str, whole: &str, zones: Option<&[String]>,
     None
 }
 
-pub(super) fn is_zone_name(name: &str) -> bool {
+pub(crate) fn is_zone_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     !name.is_empty() && name.len() < ZONE_NAME_LENGTH && name.chars().all(plain)
 }

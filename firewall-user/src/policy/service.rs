@@ -4,8 +4,8 @@ use std::{fmt, sync::Arc};
 
 use super::diagnostic::nearest;
 
-pub(super) const ICMP: u8 = 1;
-pub(super) const ICMPV6: u8 = 58;
+pub(crate) const ICMP: u8 = 1;
+pub(crate) const ICMPV6: u8 = 58;
 
 /// Protocols with a name. The first of a number is the one that is printed.
 const PROTOCOLS: [(&str, u8); 10] = [
@@ -51,10 +51,10 @@ const ICMPV6_TYPES: [(&str, u8); 11] = [
 
 /// Destination ports `low..=high` of a protocol; for ICMP type and code as one number, for others the whole range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct PortRange {
-    pub(super) protocol: u8,
-    pub(super) low: u16,
-    pub(super) high: u16,
+pub(crate) struct PortRange {
+    pub(crate) protocol: u8,
+    pub(crate) low: u16,
+    pub(crate) high: u16,
 }
 
 /// Ranges in order that neither touch nor overlap.
@@ -62,7 +62,7 @@ pub(super) type ServiceSet = Arc<[PortRange]>;
 
 /// One service of a rule or a definition, as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ServiceItem {
+pub(crate) enum ServiceItem {
     Any,
     Named(String),
     /// In the order written; never empty, all of one protocol.
@@ -141,7 +141,7 @@ impl ServiceItem {
 }
 
 /// True for what may be the name of a `[service.NAME]`: nothing that could be a protocol or a port.
-pub(super) fn is_name(word: &str) -> bool {
+pub(crate) fn is_name(word: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let taken = word == "any" || word == "protocol" || PROTOCOLS.iter().any(|(name, _)| *name == word);
     word.len() < 64 && word.starts_with(|c: char| c.is_ascii_alphabetic()) && word.chars().all(plain) && !taken

@@ -5,7 +5,7 @@ use std::{
     net::{TcpListener, TcpStream, UdpSocket},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -51,7 +51,7 @@ pub struct Lab {
 
 /// A verb that goes on. Killed when dropped.
 #[derive(Debug)]
-pub struct Running(Option<Child>);
+pub struct Running(pub Option<Child>);
 
 impl Running {
     /// Sends it a signal.
@@ -88,6 +88,15 @@ impl Drop for Running {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+/// Ends what goes on beside a test, also when a check fails.
+pub struct Stop<'a>(pub &'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -179,7 +188,7 @@ impl Lab {
         }
     }
 
-    fn command(&self, words: &[&str]) -> Command {
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_weir"));
         command.args(words).args(["--instance", &self.instance]).stdin(Stdio::null());
         command
@@ -203,6 +212,11 @@ impl Lab {
         let running = self.begin(&[&["events"], words].concat());
         eventually("it listens", || (listeners() > before).then_some(()));
         running
+    }
+
+    /// What the instance keeps on disk.
+    pub fn state(&self) -> PathBuf {
+        self.named().state()
     }
 
     /// Path of the daemon's socket.
@@ -320,7 +334,7 @@ impl Lab {
 }
 
 impl Run {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self { code: output.status.code(), out: text(&output.stdout), err: text(&output.stderr) }
     }
@@ -350,6 +364,9 @@ impl Drop for Lab {
         let removed = self.weir(&["detach", "--all", "--netns", self.server.name()]);
         if removed.code != Some(0) || self.pins().exists() {
             eprintln!("warning: pins of {} may be left: {removed:?}", self.instance);
+        }
+        if self.state().exists() {
+            eprintln!("warning: {} is left", self.state().display());
         }
         self.forget();
         let _ = fs::remove_dir_all(&self.directory);

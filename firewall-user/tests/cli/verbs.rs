@@ -5,7 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt as _};
 use aya::maps::{Array, Map, MapData};
 use firewall_common::{
     abi::map,
-    config::Config,
+    config::{Config, MAX_INTERFACES},
     normalize::{Profile, checks, profile::MAX_PROFILES},
     rule::{MAX_ENTRIES, Rule},
 };
@@ -129,10 +129,30 @@ fn counters_tell_what_was_dropped_and_why() {
         assert_eq!(counters["drops"], serde_json::json!({ "acl-drop": 1 }), "{counters}");
         assert_eq!(counters["interfaces"][0]["name"], "box0");
         assert_eq!(counters["interfaces"][0]["dropped"], 1);
+        assert_eq!(counters["interfaces"][0]["drops"], counters["drops"]);
         assert_eq!(counters["tables"]["established"]["capacity"], 1024);
         assert!(lab.json(&["counters", "--all"])["drops"].as_object().is_some_and(|drops| drops.len() > 30));
         let table = lab.weir(&["counters"]);
         assert!(table.out.contains("no rule matches"), "the table explains: {}", table.out);
+    });
+}
+
+#[test]
+fn totals_outlive_the_interfaces_they_are_of() {
+    in_lab(|lab| {
+        lab.start(&["--interface", "outside=box0"]);
+        assert!(!lab.datagram_arrives(7999) && lab.datagram_arrives(7000));
+        let totals = |counters: &serde_json::Value| (counters["drops"]["acl-drop"].as_u64(), counters["passed"].as_u64());
+        let before = lab.json(&["counters"]);
+        assert_eq!(totals(&before).0, Some(1), "{before}");
+        assert_eq!(lab.weir(&["detach", "box0"]).code, Some(0));
+        // Places go round: some of these interfaces has the place that the first one had.
+        for _ in 0..MAX_INTERFACES {
+            lab.json(&["attach", "spare", "--zone", "outside", "--mode", "generic"]);
+            let counters = lab.json(&["counters"]);
+            assert_eq!((&counters["interfaces"][0]["dropped"], totals(&counters)), (&0.into(), totals(&before)), "{counters}");
+            assert_eq!(lab.weir(&["detach", "spare"]).code, Some(0));
+        }
     });
 }
 

@@ -3,7 +3,7 @@
 //!
 //! The pipeline on the host judges every packet too: what the kernel makes of one, to the last byte, is what the host makes of it.
 
-use std::{borrow::BorrowMut, hash::Hash, sync::Barrier, thread};
+use std::{borrow::BorrowMut, hash::Hash, ops::RangeInclusive, sync::Barrier, thread};
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun, TestRunOptions,
@@ -14,7 +14,7 @@ use firewall_common::{
     abi::{map, program},
     answer,
     config::{Config, FULL_SCALE, Interface, interface_flags},
-    counter::Counters,
+    counter::{Counters, PLACE_NONE},
     env::Arrival,
     event::{self, Tally},
     flow::{Flow, FlowKey, LAYOUT_VERSION},
@@ -51,6 +51,9 @@ const TC_ACT_UNSPEC: u32 = u32::MAX;
 const TC_ACT_SHOT: u32 = 2;
 /// `bpf_map_update_elem`: the key must be there.
 const BPF_EXIST: u64 = 2;
+
+/// Places of the tests' interfaces, and of none.
+const PLACES: RangeInclusive<u8> = PLACE_NONE..=2;
 
 /// The dataplane and everything it reads.
 pub struct Kernel {
@@ -186,6 +189,10 @@ impl Kernel {
                 table.insert(key, flow, BPF_EXIST).expect("the flow was there");
             }
         }
+        if let Ok(mut history) = self.histories.get(key, 0) {
+            history.grow_older(by);
+            self.histories.insert(key, history, BPF_EXIST).expect("the history was there");
+        }
     }
 
     /// Tells the dataplane what interface a packet is about to come by.
@@ -259,16 +266,6 @@ where
 pub fn monotonic() -> Nanos {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Nanos(u64::try_from(now.tv_sec).expect("after boot") * 1_000_000_000 + u64::try_from(now.tv_nsec).expect("below a second"))
-}
-
-fn add(sum: &mut Counters, part: &Counters) {
-    sum.drops.iter_mut().zip(part.drops).for_each(|(sum, part)| *sum += part);
-    sum.passed += part.passed;
-    sum.passed_without_learning += part.passed_without_learning;
-    sum.link_passed += part.link_passed;
-    sum.answered += part.answered;
-    sum.flows_created += part.flows_created;
-    sum.flows_established += part.flows_established;
 }
 
 fn older(flow: &mut Flow, by: Nanos) {
@@ -417,7 +414,10 @@ impl Subject for Kernel {
 
     fn counters(&mut self) -> Counters {
         let mut sum = Counters::default();
-        self.counters.get(&0, 0).expect("the counters can be read").iter().for_each(|part| add(&mut sum, part));
+        for place in PLACES {
+            let values = self.counters.get(&place.into(), 0).expect("the counters can be read");
+            values.iter().for_each(|part| sum.add(part));
+        }
         sum
     }
 

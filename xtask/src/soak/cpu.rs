@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use aya::maps::{Array, Map, MapData, PerCpuArray};
-use firewall_common::{abi::map, config::Interface, counter::InterfaceCounters};
+use firewall_common::{abi::map, config::Interface, counter::Counters};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::{
@@ -49,11 +49,11 @@ impl Split {
         let maps = Path::new("/sys/fs/bpf/weir").join(instance).join("maps");
         let [outside, inside_index] = inside(gateway, || Ok([interface_index(OUTSIDE)?, interface_index(INSIDE)?]))?;
         let interfaces: Array<_, Interface> = open(&maps, map::INTERFACES, Map::Array)?;
-        let counters: PerCpuArray<_, InterfaceCounters> = open(&maps, map::INTERFACE_COUNTERS, Map::PerCpuArray)?;
+        let counters: PerCpuArray<_, Counters> = open(&maps, map::COUNTERS, Map::PerCpuArray)?;
         let received = |index: i32| -> Result<Vec<u64>> {
             let place = interfaces.get(&index.try_into()?, 0).context("cannot read an interface")?.place;
-            let values = counters.get(&u32::from(place).checked_sub(1).context("an interface that is not Weir's")?, 0)?;
-            Ok(values.iter().map(|counters| counters.received_packets).collect())
+            let values = counters.get(&u32::from(place), 0)?;
+            Ok(values.iter().map(|counters| counters.traffic.received_packets).collect())
         };
         Ok(Self { cpus, outside: received(outside)?, inside: received(inside_index)? })
     }

@@ -33,11 +33,8 @@ pub struct Dropped {
 pub enum What {
     /// A legal packet, with what its flow sent around it.
     Lost(String),
-    /// A reset below what its receiver had acknowledged.
-    RefusedReset {
-        /// The tap saw the receiver send that very acknowledgement.
-        witnessed: bool,
-    },
+    /// A reset below what its receiver had acknowledged, by Weir's numbers. The tap's are asked at the end.
+    RefusedReset,
 }
 
 /// All of a run's drops.
@@ -48,17 +45,14 @@ pub struct Sums {
     pub dropped: u64,
     /// Resets dropped beside those, which lie below what their receivers had acknowledged: these refuse them as well.
     pub refused_resets: u64,
-    /// Those of them whose receiver was seen on the wire to send the acknowledgement that Weir compared with.
-    pub witnessed_resets: u64,
 }
 
 impl Sums {
     pub fn of(dropped: &[Dropped]) -> Self {
         let mut sums = Self::default();
         for Dropped { event, what } in dropped {
-            if let What::RefusedReset { witnessed } = what {
+            if matches!(what, What::RefusedReset) {
                 sums.refused_resets += 1;
-                sums.witnessed_resets += u64::from(*witnessed);
             } else {
                 sums.dropped += 1;
                 *sums.drops.entry(event.reason.clone().unwrap_or_default()).or_default() += 1;
@@ -72,7 +66,7 @@ impl Sums {
 pub fn losses(dropped: &[Dropped]) -> impl Iterator<Item = String> {
     let lost = dropped.iter().filter_map(|Dropped { event, what }| match what {
         What::Lost(around) => Some(format!("Weir dropped a legal packet: {event:?}{around}")),
-        What::RefusedReset { .. } => None,
+        What::RefusedReset => None,
     });
     lost.take(MOST_DESCRIBED)
 }
@@ -102,7 +96,9 @@ impl Drops {
 
     fn judge(&mut self, events: impl Iterator<Item = Event>, tap: &Tap) {
         for event in events.skip(self.judged.len()) {
-            let what = judge(&event, tap);
+            // Looking for a flow among all the tap remembers takes a while.
+            let shown = self.judged.iter().filter(|dropped| matches!(dropped.what, What::Lost(_))).count() < MOST_DESCRIBED;
+            let what = judge(&event, shown.then_some(tap));
             self.judged.push(Dropped { event, what });
         }
     }
@@ -116,34 +112,47 @@ impl Drops {
         let events = self.listener.events()?;
         self.judge(events.into_iter(), tap);
         self.listener.finish()?;
+        tap.settle()?;
+        for Dropped { event, what } in &mut self.judged {
+            if *what == What::RefusedReset && !witnessed(event, tap) {
+                *what = What::Lost("\n    (nothing on the wire says that its receiver refuses it)".to_owned());
+            }
+        }
         Ok(self.judged)
     }
 }
 
-fn judge(event: &Event, tap: &Tap) -> What {
+/// Whether the receiver of a reset was seen on the wire to acknowledge what lies behind it.
+fn witnessed(event: &Event, tap: &Tap) -> bool {
+    let ends = event.source.socket().zip(event.destination.socket());
+    ends.zip(event.segment.as_ref()).is_some_and(|((sender, receiver), reset)| tap.acknowledged_past(receiver, sender, reset.seq))
+}
+
+/// What a dropped packet was; a loss with its flow around it, where the tap is asked.
+fn judge(event: &Event, tap: Option<&Tap>) -> What {
     let (source, destination) = (event.source.socket(), event.destination.socket());
-    let ends = source.zip(destination);
-    if let Some(acknowledged) = refused_by_its_receiver(event) {
-        let witnessed = ends.is_some_and(|(sender, receiver)| tap.acknowledged(receiver, sender, acknowledged));
-        return What::RefusedReset { witnessed };
+    if is_refused_by_its_receiver(event) {
+        return What::RefusedReset;
     }
-    let seen = ends.zip(event.segment.as_ref()).map(|((source, destination), segment)| tap.around(source, destination, segment.seq));
+    let ends = source.zip(destination).zip(event.segment.as_ref());
+    let seen = tap.zip(ends).map(|(tap, ((source, destination), segment))| tap.around(source, destination, segment.seq));
     What::Lost(seen.unwrap_or_default())
 }
 
-/// The acknowledgement that the receiver of a reset had sent, when the reset lies below it. A receiver expects nothing below what it has
-/// acknowledged, and discards a reset there (RFC 5961 §3.2 step 1, RFC 9293 §3.10.7.4): whether it arrives or not makes no difference.
+/// True for a reset that lies below what its receiver had acknowledged. A receiver expects nothing below what it has acknowledged, and discards a reset there (RFC 5961 §3.2 step 1, RFC 9293 §3.10.7.4): whether it arrives or not makes no difference.
 ///
 /// Kernels send such resets: each segment that meets a closed socket is answered with one at the number it acknowledges
 /// (RFC 9293 §3.10.7.1), and by then its sender may have received more.
-fn refused_by_its_receiver(event: &Event) -> Option<u32> {
+fn is_refused_by_its_receiver(event: &Event) -> bool {
     let synchronized = matches!(event.state.as_deref(), Some("established" | "fin-wait" | "half-closed"));
     let reset =
         event.reason.as_deref() == Some("tcp-rstfin-ooo") && event.segment.as_ref().is_some_and(|segment| segment.flags.contains('R'));
     // Of such a flow the lowest number that would have passed is the receiver's highest acknowledgement.
-    let arithmetic = event.arithmetic.as_ref().filter(|arithmetic| arithmetic.compared == "seq")?;
-    let below = arithmetic.number.wrapping_sub(arithmetic.lowest).cast_signed() < 0;
-    (synchronized && reset && below).then_some(arithmetic.lowest)
+    let below = event
+        .arithmetic
+        .as_ref()
+        .is_some_and(|arithmetic| arithmetic.compared == "seq" && arithmetic.number.wrapping_sub(arithmetic.lowest).cast_signed() < 0);
+    synchronized && reset && below
 }
 
 #[cfg(test)]
@@ -163,14 +172,14 @@ mod tests {
 
     #[test]
     fn only_resets_below_what_was_acknowledged_are_refused_by_their_receiver() {
-        let refused = |reason, state, compared, number| refused_by_its_receiver(&event(reason, state, compared, number));
-        assert_eq!(refused("tcp-rstfin-ooo", "established", "seq", 4), Some(5));
-        assert_eq!(refused("tcp-rstfin-ooo", "half-closed", "seq", u32::MAX), Some(5), "numbers wrap");
-        assert_eq!(refused("tcp-rstfin-ooo", "established", "seq", 5), None, "exactly there it counts");
-        assert_eq!(refused("tcp-rstfin-ooo", "established", "seq", 500), None, "in the window it is challenged");
-        assert_eq!(refused("tcp-rstfin-ooo", "established", "seq", 901), None, "past the window the firewall may know less");
-        assert_eq!(refused("tcp-rstfin-ooo", "syn-received", "seq", 4), None, "in the handshake the number is another one");
-        assert_eq!(refused("tcp-rstfin-ooo", "established", "ack", 4), None);
-        assert_eq!(refused("tcp-seq-past-win", "established", "seq", 4), None);
+        let refused = |reason, state, compared, number| is_refused_by_its_receiver(&event(reason, state, compared, number));
+        assert!(refused("tcp-rstfin-ooo", "established", "seq", 4));
+        assert!(refused("tcp-rstfin-ooo", "half-closed", "seq", u32::MAX), "numbers wrap");
+        assert!(!refused("tcp-rstfin-ooo", "established", "seq", 5), "exactly there it counts");
+        assert!(!refused("tcp-rstfin-ooo", "established", "seq", 500), "in the window it is challenged");
+        assert!(!refused("tcp-rstfin-ooo", "established", "seq", 901), "past the window the firewall may know less");
+        assert!(!refused("tcp-rstfin-ooo", "syn-received", "seq", 4), "in the handshake the number is another one");
+        assert!(!refused("tcp-rstfin-ooo", "established", "ack", 4));
+        assert!(!refused("tcp-seq-past-win", "established", "seq", 4));
     }
 }

@@ -95,8 +95,8 @@ pub fn family_name(family: Family) -> &'static str {
 
 /// One strict rule for each kind and family, so that each has counters of its own. Messages about a path's MTU need none: each belongs to the
 /// flow it quotes a segment of.
-pub fn policy() -> String {
-    let mut text = String::new();
+pub fn policy(checks: Checks) -> String {
+    let mut text = checks.policy();
     for family in Family::BOTH {
         let all = match family {
             Family::V4 => "0.0.0.0/0",
@@ -112,6 +112,26 @@ pub fn policy() -> String {
         }
     }
     text
+}
+
+/// What the normalizer looks at in every segment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Checks {
+    /// The profile a rule has that names none.
+    #[default]
+    Default,
+    /// All that the profile `asa` checks, timestamps and hop limits included. What it changes in packets stays as it is: the soak compares
+    /// both sides' numbers and options.
+    Asa,
+}
+
+impl Checks {
+    fn policy(self) -> String {
+        match self {
+            Self::Default => String::new(),
+            Self::Asa => "[defaults]\nnormalizer = \"soak\"\n\n[normalizer.soak]\nbase = \"asa\"\nrandomize-sequence-numbers = false\ntcp-options = { fast-open = \"allow\" }\n\n".to_owned(),
+        }
+    }
 }
 
 /// Who ends a connection.

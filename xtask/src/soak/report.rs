@@ -65,7 +65,7 @@ pub fn rows(counters: &Value, ledger: &Ledger, dropped: &[Dropped]) -> Result<Ve
         let (refused, lost): (Vec<_>, Vec<_>) = dropped
             .iter()
             .filter(|dropped| dropped.event.rule.as_deref() == Some(&name))
-            .partition(|dropped| matches!(dropped.what, What::RefusedReset { .. }));
+            .partition(|dropped| matches!(dropped.what, What::RefusedReset));
         let (dropped, refused_resets) = (lost.len() as u64, refused.len() as u64);
         Ok(Row { kind, family: family_name(family), connections, bytes, packets: packets(&name)?, dropped, refused_resets })
     };
@@ -108,9 +108,8 @@ impl Report {
         let _ = writeln!(text, "\nThe last line's figures are all of Weir's, neighbour discovery and ARP included.");
         let _ = writeln!(
             text,
-            "Refused resets lie below what their receivers had acknowledged: these must discard them as well (RFC 5961 §3.2). Of {} such, \
-             the tap saw the receiver of {} send the acknowledgement that Weir compared with.",
-            self.sums.refused_resets, self.sums.witnessed_resets
+            "Refused resets lie below what their receivers had acknowledged: these must discard them as well (RFC 5961 §3.2). Of each \
+             such the receiver was seen on the wire to acknowledge what lies behind it."
         );
         let Split { cpus, outside, inside } = &self.cpus;
         let _ = writeln!(text, "Packets by CPU, from the clients: {outside:?}, from the server: {inside:?} (meant for {cpus:?})");

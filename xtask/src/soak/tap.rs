@@ -2,7 +2,7 @@
 //! the wire.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     fmt::{self, Write},
     net::{IpAddr, SocketAddr},
     os::fd::AsFd,
@@ -14,12 +14,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use etherparse::{LaxNetSlice, LaxSlicedPacket, TransportSlice};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
 
-use super::network::{Host, Network, Path, UPLINK};
-use crate::test::{frame::Port, network::Family, stream::joined};
+use super::{
+    kind::Kind,
+    network::{Host, Network, Path, UPLINK},
+};
+use crate::test::{frame::Port, lab::wait_for, network::Family, stream::joined};
 
 /// Bytes of a frame that are read: its headers.
 const HEADERS: usize = 128;
@@ -31,6 +37,8 @@ const POLL: Duration = Duration::from_millis(100);
 /// How many segments are remembered, some seconds of them; and how many of a flow are shown before and behind one of them.
 const RECENT: usize = 400_000;
 const AROUND: usize = 15;
+/// How far a late reset lies behind its receiver's acknowledgement at most; it tells the connections of one pair of ports apart.
+const FAR: u32 = 1 << 24;
 
 /// A segment of the soak's own traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +57,10 @@ impl Segment {
         self.flags.contains(&(letter, true))
     }
 
+    fn is_of(&self, kind: Kind) -> bool {
+        [self.source, self.destination].iter().any(|end| end.port() == kind.port())
+    }
+
     fn is_from(&self, source: SocketAddr, destination: SocketAddr) -> bool {
         (self.source, self.destination) == (source, destination)
     }
@@ -62,25 +74,45 @@ impl fmt::Display for Segment {
     }
 }
 
-/// What went into Weir lately, of all flows.
+/// What went into Weir: lately, of all flows, and how far each has acknowledged.
 #[derive(Debug, Default)]
-struct Recent(VecDeque<(Instant, Segment)>);
+struct Seen {
+    recent: VecDeque<(Instant, Segment)>,
+    /// The furthest acknowledgement that one end sent the other, other than with a reset: of each of their connections, for ports come again.
+    acknowledged: HashMap<(SocketAddr, SocketAddr), Vec<Option<u32>>>,
+    /// How often nothing was left to be read of connections that reset.
+    idle: u64,
+    /// Segments of connections that reset that found no room.
+    missed: u64,
+}
 
-impl Recent {
+impl Seen {
     fn remember(&mut self, segment: Segment) {
-        if self.0.len() == RECENT {
-            self.0.pop_front();
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
         }
-        self.0.push_back((Instant::now(), segment));
+        self.recent.push_back((Instant::now(), segment));
     }
 
-    fn acknowledged(&self, by: SocketAddr, to: SocketAddr, ack: u32) -> bool {
-        self.0.iter().any(|(_, segment)| segment.is_from(by, to) && segment.has('A') && !segment.has('R') && segment.ack == ack)
+    fn note_acknowledgement(&mut self, segment: &Segment) {
+        let connections = self.acknowledged.entry((segment.source, segment.destination)).or_default();
+        if segment.has('S') || connections.is_empty() {
+            connections.push(None);
+        }
+        if let Some(furthest) = connections.last_mut().filter(|_| segment.has('A') && !segment.has('R')) {
+            let ahead = furthest.is_none_or(|furthest| segment.ack.wrapping_sub(furthest).cast_signed() > 0);
+            *furthest = if ahead { Some(segment.ack) } else { *furthest };
+        }
+    }
+
+    fn acknowledged_past(&self, by: SocketAddr, to: SocketAddr, seq: u32) -> bool {
+        let past = |furthest: &u32| (1..=FAR).contains(&furthest.wrapping_sub(seq));
+        self.acknowledged.get(&(by, to)).is_some_and(|connections| connections.iter().flatten().any(past))
     }
 
     fn around(&self, source: SocketAddr, destination: SocketAddr, seq: u32) -> String {
         let of_flow = |segment: &Segment| segment.is_from(source, destination) || segment.is_from(destination, source);
-        let flow: Vec<_> = self.0.iter().filter(|(_, segment)| of_flow(segment)).collect();
+        let flow: Vec<_> = self.recent.iter().filter(|(_, segment)| of_flow(segment)).collect();
         let meant = |segment: &Segment| segment.is_from(source, destination) && segment.seq == seq;
         let place = flow.iter().rposition(|(_, segment)| meant(segment)).unwrap_or(flow.len().saturating_sub(1));
         let mut text = String::new();
@@ -96,28 +128,44 @@ impl Recent {
 /// Listens until stopped.
 #[derive(Debug)]
 pub struct Tap {
-    recent: Arc<Mutex<Recent>>,
+    seen: Arc<Mutex<Seen>>,
     over: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
 impl Tap {
     pub fn start(network: &Network) -> Result<Self> {
-        let open = |namespace| Port::open_with_room(namespace, UPLINK, ROOM);
-        let ports = [open(&network.west)?, open(&network.east)?];
-        let (recent, over) = (Arc::<Mutex<Recent>>::default(), Arc::new(AtomicBool::new(false)));
-        let (kept, ended) = (Arc::clone(&recent), Arc::clone(&over));
-        Ok(Self { recent, over, thread: Some(thread::spawn(move || listen(&ports, &kept, &ended))) })
+        // What comes in there has been through Weir already. Connections that reset have sockets of their own, which keep up where those of
+        // everything may not.
+        let open = |namespace, port| Port::open_with_room(namespace, UPLINK, ROOM)?.only_outgoing(HEADERS as u32, port);
+        let resets = Some(Kind::Reset.port());
+        let ports = Ports {
+            resets: [open(&network.west, resets)?, open(&network.east, resets)?],
+            everything: [open(&network.west, None)?, open(&network.east, None)?],
+        };
+        let (seen, over) = (Arc::<Mutex<Seen>>::default(), Arc::new(AtomicBool::new(false)));
+        let (kept, ended) = (Arc::clone(&seen), Arc::clone(&over));
+        Ok(Self { seen, over, thread: Some(thread::spawn(move || listen(&ports, &kept, &ended))) })
     }
 
-    /// Whether one end sent the other exactly this acknowledgement lately, other than with a reset.
-    pub fn acknowledged(&self, by: SocketAddr, to: SocketAddr, ack: u32) -> bool {
-        locked(&self.recent).acknowledged(by, to, ack)
+    /// Whether one end has acknowledged what lies behind this number of the other's.
+    pub fn acknowledged_past(&self, by: SocketAddr, to: SocketAddr, seq: u32) -> bool {
+        locked(&self.seen).acknowledged_past(by, to, seq)
+    }
+
+    /// Waits until every segment of connections that reset has been read.
+    pub fn settle(&self) -> Result<()> {
+        let idle = || locked(&self.seen).idle;
+        let before = idle();
+        wait_for("the tap to have read what resets meet", || Ok(idle() > before + 1))?;
+        let missed = locked(&self.seen).missed;
+        ensure!(missed == 0, "the tap missed {missed} segments of connections that reset: of these nothing is known");
+        Ok(())
     }
 
     /// What a segment's flow sent around it, one line each.
     pub fn around(&self, source: SocketAddr, destination: SocketAddr, seq: u32) -> String {
-        locked(&self.recent).around(source, destination, seq)
+        locked(&self.seen).around(source, destination, seq)
     }
 
     pub fn stop(mut self) -> Result<()> {
@@ -132,31 +180,67 @@ impl Drop for Tap {
     }
 }
 
-fn locked(recent: &Mutex<Recent>) -> MutexGuard<'_, Recent> {
-    recent.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn listen(ports: &[Port; 2], recent: &Mutex<Recent>, over: &AtomicBool) -> Result<()> {
-    let mut buffer = [0; HEADERS];
-    let timeout = Timespec::try_from(POLL)?;
-    while !over.load(Ordering::Relaxed) {
-        let mut ready = ports.each_ref().map(|port| PollFd::from_borrowed_fd(port.as_fd(), PollFlags::IN));
-        match poll(&mut ready, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+/// Where the tap listens, on both sides of Weir.
+#[derive(Debug)]
+struct Ports {
+    resets: [Port; 2],
+    everything: [Port; 2],
+}
+
+impl Ports {
+    fn wait(&self) -> Result<()> {
+        let mut ready: Vec<_> =
+            self.resets.iter().chain(&self.everything).map(|port| PollFd::from_borrowed_fd(port.as_fd(), PollFlags::IN)).collect();
+        match poll(&mut ready, Some(&Timespec::try_from(POLL)?)) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
-        for (port, at_server) in ports.iter().zip([false, true]) {
-            let mut recent = locked(recent);
-            for _ in 0..TURN {
-                let Some(length) = port.take(&mut buffer)? else { break };
-                // What comes from the other side has been through Weir already.
-                if let Some(segment) = read(buffer.get(..length).unwrap_or_default())
-                    && is_server(segment.source.ip()) == at_server
-                {
-                    recent.remember(segment);
+    }
+
+    /// Reads what there is, in turn. False when there was nothing of connections that reset; of everything there may be more than can be read.
+    fn read(&self, seen: &Mutex<Seen>) -> Result<bool> {
+        let mut any = false;
+        for port in &self.resets {
+            any |= segments(port, |segment| locked(seen).note_acknowledgement(&segment))?;
+        }
+        for port in &self.everything {
+            segments(port, |segment| {
+                let mut seen = locked(seen);
+                if !segment.is_of(Kind::Reset) {
+                    seen.note_acknowledgement(&segment);
                 }
-            }
+                seen.remember(segment);
+            })?;
         }
+        Ok(any)
+    }
+}
+
+/// The next segments of one socket. False when there is none.
+fn segments(port: &Port, mut with: impl FnMut(Segment)) -> Result<bool> {
+    let mut buffer = [0; HEADERS];
+    for turn in 0..TURN {
+        let Some(length) = port.take(&mut buffer)? else { return Ok(turn > 0) };
+        read(buffer.get(..length).unwrap_or_default()).into_iter().for_each(&mut with);
+    }
+    Ok(true)
+}
+
+fn listen(ports: &Ports, seen: &Mutex<Seen>, over: &AtomicBool) -> Result<()> {
+    while !over.load(Ordering::Relaxed) {
+        ports.wait()?;
+        let idle = !ports.read(seen)?;
+        let mut missed = 0;
+        for port in &ports.resets {
+            missed += u64::from(port.missed()?);
+        }
+        let mut seen = locked(seen);
+        seen.idle += u64::from(idle);
+        seen.missed += missed;
     }
     Ok(())
 }
@@ -199,44 +283,47 @@ fn is_server(address: IpAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{soak::kind::Kind, test::frame::Tcp};
+    use crate::test::frame::Tcp;
 
     fn ends() -> (SocketAddr, SocketAddr) {
         let address = |host| Path::Clean.address(host, Family::V4);
         (SocketAddr::new(address(Host::Modern), 40_000), SocketAddr::new(address(Host::Server), Kind::Short.port()))
     }
 
-    fn recent(flags: &'static str) -> Recent {
+    fn seen(flags: &'static str) -> Seen {
         let (source, destination) = ends();
-        let mut recent = Recent::default();
+        let mut seen = Seen::default();
         for seq in [1, 501, 1001] {
             let tcp = Tcp { source, destination, seq, ack: 7, flags, payload: vec![1; 500] };
             let frame = tcp.frame([2; 6], [4; 6], &[]).expect("written");
             let segment = read(&frame[..HEADERS]).expect("a segment, cut short");
             assert_eq!((segment.length, segment.seq), (500, seq));
-            recent.remember(segment);
+            seen.remember(segment);
+            seen.note_acknowledgement(&segment);
         }
-        recent
+        seen
     }
 
     #[test]
     fn an_acknowledgement_is_its_senders_and_no_resets() {
         let (client, server) = ends();
-        assert!(recent(".").acknowledged(client, server, 7));
-        assert!(!recent(".").acknowledged(client, server, 8), "not this one");
-        assert!(!recent(".").acknowledged(server, client, 7), "not its own");
-        assert!(!recent("R.").acknowledged(client, server, 7), "a reset grants nothing");
+        assert!(seen(".").acknowledged_past(client, server, 6));
+        assert!(seen(".").acknowledged_past(client, server, u32::MAX), "numbers wrap");
+        assert!(!seen(".").acknowledged_past(client, server, 1 << 31), "another connection's number");
+        assert!(!seen(".").acknowledged_past(client, server, 7), "up to there, not past it");
+        assert!(!seen(".").acknowledged_past(server, client, 6), "not its own");
+        assert!(!seen("R.").acknowledged_past(client, server, 6), "a reset grants nothing");
     }
 
     #[test]
     fn a_segment_is_shown_with_its_flow_around_it() {
         let (client, server) = ends();
         for (from, to) in [(client, server), (server, client)] {
-            let shown = recent(".").around(from, to, 501);
+            let shown = seen(".").around(from, to, 501);
             assert_eq!(shown.lines().filter(|line| line.contains("length 500")).count(), 3, "{shown}");
         }
-        assert_eq!(Recent::default().around(client, server, 501), "");
+        assert_eq!(Seen::default().around(client, server, 501), "");
         let elsewhere = SocketAddr::new(client.ip(), 40_001);
-        assert_eq!(recent(".").around(elsewhere, server, 501), "");
+        assert_eq!(seen(".").around(elsewhere, server, 501), "");
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     io::{ErrorKind, Read},
     net::{IpAddr, SocketAddr},
-    os::fd::{AsFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd as _, BorrowedFd},
     time::{Duration, Instant},
 };
 
@@ -15,7 +15,7 @@ use etherparse::{
 use rustix::{io::Errno, net::RecvFlags};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use super::network::inside;
+use super::{filter, network::inside};
 use crate::netns::Namespace;
 
 const BUFFER: usize = 4 * 1024 * 1024;
@@ -220,6 +220,35 @@ impl Port {
             socket.bind(&link_address(index)?).with_context(|| format!("cannot bind to {interface}"))?;
             Ok(Self { socket })
         })
+    }
+
+    /// Sees, from now on, no more than so many first bytes of each frame, and only of those that go out; of TCP with this port alone, if one
+    /// is named.
+    pub fn only_outgoing(self, bytes: u32, port: Option<u16>) -> Result<Self> {
+        let filter = port.map_or_else(|| filter::outgoing(bytes), |port| filter::outgoing_of_port(bytes, port));
+        self.socket.attach_filter(&filter).context("cannot attach a socket filter")?;
+        Ok(self)
+    }
+
+    /// Frames that found no room since the last call.
+    pub fn missed(&self) -> Result<u32> {
+        let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+        let mut length = size_of::<libc::tpacket_stats>() as libc::socklen_t;
+        // SAFETY: the option's value has this type, which is as long as is said.
+        let status = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_STATISTICS,
+                (&raw mut statistics).cast(),
+                &raw mut length,
+            )
+        };
+        if status == 0 {
+            Ok(statistics.tp_drops)
+        } else {
+            Err(std::io::Error::last_os_error()).context("cannot read a socket's statistics")
+        }
     }
 
     pub fn send(&self, frame: &[u8]) -> Result<()> {

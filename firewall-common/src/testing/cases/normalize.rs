@@ -251,6 +251,9 @@ pub(super) const ROWS: &[Row] = &[
         S:SA 0/1 ts=5       -> pass
         C:A 1/1 ts=1001     -> pass established
         C:A 1/1 +10 ts=1010 -> pass established
+        # Overtaken, maybe; some time later it is an old one.
+        C:A 1/1 +10 ts=1009 -> pass established
+        @2s
         C:A 1/1 +10 ts=1009 -> drop:tcp-paws-fail established
         S:A 1/11 ts=6       -> pass established
         # A reset is never judged by its timestamp; this one is inexact.
@@ -259,6 +262,7 @@ pub(super) const ROWS: &[Row] = &[
         C:A 111/1 +10 ts=2000000000 -> pass established
         C:A 11/1 +100 ts=1011 -> pass established
         C:A 111/1 +10 -> pass established
+        @2s
         S:A 1/121 +10 ts=4  -> drop:tcp-paws-fail established
         S:FA 1/121 ts=4     -> drop:tcp-paws-fail established
         # One without data that another has overtaken: its receiver heeds it, and it teaches no timestamp.
@@ -278,6 +282,7 @@ pub(super) const ROWS: &[Row] = &[
         S:A 1/11 ts=6         -> pass established
         C:A 11/1 +10 ts=3     -> pass established
         S:A 1/21 ts=6         -> pass established
+        @2s
         C:A 21/1 +10 ts=4294967295 -> drop:tcp-paws-fail established
     ",
             ),

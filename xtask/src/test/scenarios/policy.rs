@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use super::{ALLOWED, USUAL};
 use crate::test::{
@@ -17,6 +18,8 @@ use crate::test::{
 };
 
 const CHANGES: u32 = 50;
+/// Seconds of a trial: enough for a crash and a start.
+const TRIAL: u32 = 8;
 const SOON: Duration = Duration::from_secs(1);
 /// Allows what [`USUAL`] allows to the port under test, by other rules in another order.
 const OTHER: &str = r#"
@@ -114,4 +117,25 @@ pub fn relearn(lab: &mut Lab) -> Result<String> {
     let bytes = pump.stop()?;
     lab.no_drops()?;
     Ok(format!("{} MiB over three changes", bytes >> 20))
+}
+
+pub fn trial(lab: &mut Lab) -> Result<String> {
+    let other = lab.policy("other", OTHER)?;
+    let mut pump = Pump::start(lab.pair(Family::V4, ALLOWED)?)?;
+    pump.flows_on(1 << 20)?;
+    lab.weir.apply_on_trial(&other, TRIAL)?;
+    pump.flows_on(8 << 20)?;
+    ensure!(lab.flow(&["port=7000"])?.rule == "served-otherwise", "the policy on trial is not in force");
+    lab.weir.kill()?;
+    pump.flows_on(8 << 20).context("while no controller ran")?;
+    lab.weir.restart()?;
+    let status: Value = lab.weir.read("status", &[])?;
+    let left = status["confirmation"]["seconds_left"].as_u64().with_context(|| format!("nothing waits any more: {status}"))?;
+    ensure!(lab.flow(&["port=7000"])?.rule == "served-otherwise", "the next controller began with another policy than the one on trial");
+    wait_for("the policy before", || Ok(lab.weir.read::<Value>("status", &[])?["confirmation"].is_null()))?;
+    pump.flows_on(8 << 20).context("under the policy before")?;
+    ensure!(lab.flow(&["port=7000"])?.rule == "served", "the policy before is not in force again");
+    let bytes = pump.stop()?;
+    lab.no_drops()?;
+    Ok(format!("{} MiB over a trial, a crash with {left} s left, and the way back", bytes >> 20))
 }

@@ -186,6 +186,7 @@ pub(in crate::testing::cases) const ROWS: &[Row] = &[
         # From far in the future, somewhere in the window: it passes, and shuts nobody out.
         C:A 5001/1 +10 ts=2000000000 -> pass established
         C:A 101/1 +100 ts=1003   -> pass established
+        @2s
         # An old one at a place where it is believed.
         C:A 101/1 +100 ts=900    -> drop:tcp-paws-fail established
         C:FA 201/1 ts=900        -> drop:tcp-paws-fail established

@@ -1,16 +1,23 @@
-use std::path::{Path, PathBuf};
+mod change;
+mod diff;
+mod edit;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::{Args, Subcommand};
 
-use super::ask;
+use super::{ask, import};
 use crate::{
-    api::{Applied, ApplyRequest, Failure, Kind, PolicyInForce, Profile},
+    api::{Failure, HistoryEntry, Kind, PolicyInForce, Profile, ShownPolicy},
     client::Client,
     instance::Instance,
     output, policy,
 };
 
-/// Check, apply and show policies
+/// Check, compare, apply, take back, show and import policies
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(subcommand)]
@@ -34,25 +41,39 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-    /// Put a policy in force: whole, or not at all
+    Apply(change::Apply),
+    Confirm(change::Confirm),
+    Rollback(change::Rollback),
+    Diff(diff::Arguments),
+    Edit(edit::Arguments),
+    /// List the policies that were applied, the newest first
     ///
-    /// Live flows are judged again by it on their next packet.
+    /// The last 20 are kept in /var/lib/weir/INSTANCE, for root and the group `weir` to read.
     #[command(after_help = "\
 Examples:
-  weir policy apply /etc/weir/policies")]
-    Apply {
-        /// A directory of *.toml files, or one file, that the daemon can read
-        path: PathBuf,
+  weir policy history
+  weir policy history --json | jq '.[] | select(.state == \"rolled-back\")'")]
+    History {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Show the policy in force and what its rules have done
+    /// Print the policy in force, or one of the history, in its canonical form
+    ///
+    /// What is printed is a policy: read again, it prints the same.
     #[command(after_help = "\
 Examples:
   weir policy show
+  weir policy show --hits
+  weir policy show 12 > policies/restored.toml
   weir policy show --json | jq '.rules[] | select(.hits == 0) | .name'")]
     Show {
+        /// Number of a policy in the history [default: the policy in force]
+        #[arg(value_name = "N")]
+        number: Option<u64>,
+        /// Add, as comments, what the rules in force have done and where they are written
+        #[arg(long, conflicts_with = "number")]
+        hits: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -70,17 +91,23 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    Import(import::Arguments),
 }
 
 impl Arguments {
-    pub(super) fn execute(self, instance: &Instance) -> anyhow::Result<()> {
+    pub(super) fn execute(self, instance: &Instance) -> anyhow::Result<ExitCode> {
         match self.action {
+            Action::Diff(arguments) => return arguments.execute(instance),
             Action::Check { path, zones, json } => check(&path, zones.as_deref(), json),
-            Action::Apply { path, json } => apply(instance, &path, json),
-            Action::Show { json } => {
-                let in_force: PolicyInForce = ask(Client::new(instance).get("/v1/policy"))?;
-                if json { output::json(&in_force) } else { output::policy(&in_force) }
+            Action::Apply(arguments) => arguments.execute(instance),
+            Action::Confirm(arguments) => arguments.execute(instance),
+            Action::Rollback(arguments) => arguments.execute(instance),
+            Action::Edit(arguments) => arguments.execute(instance),
+            Action::History { json } => {
+                let entries: Vec<HistoryEntry> = ask(Client::new(instance).get("/v1/policy/history"))?;
+                if json { output::json(&entries) } else { output::history(&entries) }
             }
+            Action::Show { number, hits, json } => show(instance, number, hits, json),
             Action::Profiles { path, json } => {
                 let profiles = match path {
                     Some(path) => profiles_of(&path)?,
@@ -88,7 +115,23 @@ impl Arguments {
                 };
                 if json { output::json(&profiles) } else { output::profiles(&profiles) }
             }
-        }
+            Action::Import(arguments) => arguments.execute(),
+        }?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn show(instance: &Instance, number: Option<u64>, hits: bool, json: bool) -> anyhow::Result<()> {
+    let client = Client::new(instance);
+    if let Some(number) = number {
+        let shown: ShownPolicy = ask(client.get(&format!("/v1/policy/history/{number}")))?;
+        return if json { output::json(&shown) } else { output::text(&shown.text) };
+    }
+    let in_force: PolicyInForce = ask(client.get("/v1/policy"))?;
+    match (json, hits) {
+        (true, _) => output::json(&in_force),
+        (false, true) => output::policy(&in_force),
+        (false, false) => output::text(&in_force.text),
     }
 }
 
@@ -121,16 +164,4 @@ fn check(path: &Path, zones: Option<&[String]>, json: bool) -> anyhow::Result<()
 fn profiles_of(path: &Path) -> anyhow::Result<Vec<Profile>> {
     let (policy, _) = policy::load(path, None).map_err(|errors| Failure::new(Kind::Policy, errors.to_string()))?;
     Ok(Profile::all(Some(&policy)))
-}
-
-fn apply(instance: &Instance, path: &Path, json: bool) -> anyhow::Result<()> {
-    let path = std::path::absolute(path)?;
-    let applied: Applied = ask(Client::new(instance).post("/v1/policy/apply", &ApplyRequest { path }))?;
-    if json {
-        return output::json(&applied);
-    }
-    for warning in &applied.warnings {
-        eprintln!("{warning}");
-    }
-    output::line(&format!("{} is in force: {} rules, generation {}", applied.path, applied.rules, applied.generation))
 }

@@ -1,0 +1,3 @@
+//! Policies made from what other firewalls are configured with.
+
+pub mod asa;
