@@ -299,7 +299,7 @@ pub fn first_lookup(context: XdpContext) -> u32 {
     if frame.describe(false, &mut descriptor).is_err() {
         return xdp_action::XDP_ABORTED;
     }
-    let kernel = Kernel::new(&context, 0);
+    let kernel = Kernel::new(&context);
     if kernel.established(&descriptor.key).is_some() { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
 }
 
