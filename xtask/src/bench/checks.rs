@@ -97,11 +97,13 @@ fn one(object: &[u8], subject: &Subject, rounds: u32) -> Result<Check> {
     let (mut without, mut more) = (Vec::new(), Vec::new());
     for round in 0..=rounds {
         table::set_rule(&mut ebpf, Inspection::Strict, &Profile::OFF)?;
+        table::unsettle(&mut ebpf)?;
         let plain = packets::turn(&mut ebpf, &mut bench)?;
         if randomized {
             bench.shift(table::set_randomized(&mut ebpf, true)?);
         }
         table::set_rule(&mut ebpf, Inspection::Strict, &subject.profile)?;
+        table::unsettle(&mut ebpf)?;
         let checked = packets::turn(&mut ebpf, &mut bench)?;
         if randomized {
             table::set_randomized(&mut ebpf, false)?;

@@ -10,7 +10,7 @@ use aya::{
 use firewall_common::{
     abi::map,
     config::{Config, FULL_SCALE, Interface},
-    flow::{Address, Endpoint, Flow, FlowKey, Inspection, LAYOUT_VERSION, State, features, flow_flags, peer_flags},
+    flow::{Address, Endpoint, Flow, FlowKey, Inspection, LAYOUT_VERSION, State, features, flow_flags, flow_marks, peer_flags},
     normalize::{Profile, randomize},
     rule::{Action, Block, FIXED_ROWS, Row, Rule, Timeouts},
 };
@@ -63,6 +63,18 @@ pub fn set_rule(ebpf: &mut Ebpf, inspection: Inspection, profile: &Profile) -> R
         ..Rule::default()
     };
     Ok(array::<Rule>(ebpf, map::RULES)?.set(0, rule, 0)?)
+}
+
+/// Makes every flow be judged by the rule as it is now: a policy is never changed in place, and the dataplane does not look for that.
+pub fn unsettle(ebpf: &mut Ebpf) -> Result<()> {
+    let established = ebpf.map_mut(map::ESTABLISHED).context("no table of established flows")?;
+    let mut established: HashMap<_, FlowKey, Flow> = HashMap::try_from(established)?;
+    let keys: Vec<FlowKey> = established.keys().collect::<Result<_, _>>()?;
+    for key in keys {
+        let flow = established.get(&key, 0)?;
+        established.insert(key, Flow { marks: flow.marks & !flow_marks::STEADY, ..flow }, 0)?;
+    }
+    Ok(())
 }
 
 /// A typed handle on an array of the object.
