@@ -1,4 +1,4 @@
-//! The bpf(2) calls aya does not make: batched reads, and the device behind a pinned link. The only raw system calls of the crate.
+//! The bpf(2) calls aya does not make: batched reads, the device behind a pinned link, and taking a link off it. The only raw system calls of the crate.
 
 use std::{
     ffi::CString,
@@ -15,6 +15,7 @@ use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 const BPF_MAP_LOOKUP_BATCH: libc::c_int = 24;
+const BPF_LINK_DETACH: libc::c_int = 34;
 /// Copy a value under its lock.
 const BPF_F_LOCK: u64 = 4;
 /// Entries read by one call: a few hundred kilobytes, and a bounded time in the kernel.
@@ -50,6 +51,12 @@ struct InfoAttributes {
     bpf_fd: u32,
     info_len: u32,
     info: u64,
+}
+
+#[derive(FromZeros, IntoBytes, Immutable)]
+#[repr(C)]
+struct DetachAttributes {
+    link_fd: u32,
 }
 
 /// The beginning of `bpf_link_info`, as XDP and TCX links fill it.
@@ -130,14 +137,26 @@ where
     }
 }
 
-/// Index of the interface a pinned link is attached to; 0 when the device is gone.
-pub(super) fn link_interface(pin: &Path) -> io::Result<u32> {
+/// Opens a pinned link.
+fn open_link(pin: &Path) -> io::Result<OwnedFd> {
     let path = CString::new(pin.as_os_str().as_bytes())?;
     let mut object = ObjectAttributes { pathname: path.as_ptr().addr() as u64, bpf_fd: 0, file_flags: 0 };
     // SAFETY: the path is a C string that outlives the call.
     let descriptor = unsafe { bpf(BPF_OBJ_GET, &mut object) }?;
     // SAFETY: the kernel just gave us this descriptor.
-    let link = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
+}
+
+/// Takes a pinned link's program off its interface, at once: without its pin the kernel would do so too, but some time later.
+pub(super) fn detach_link(pin: &Path) -> io::Result<()> {
+    let link = open_link(pin)?;
+    // SAFETY: the command takes the descriptor and nothing else.
+    unsafe { bpf(BPF_LINK_DETACH, &mut DetachAttributes { link_fd: link.as_raw_fd().cast_unsigned() }) }.map(drop)
+}
+
+/// Index of the interface a pinned link is attached to; 0 when the device is gone.
+pub(super) fn link_interface(pin: &Path) -> io::Result<u32> {
+    let link = open_link(pin)?;
     let mut info = LinkInfo::default();
     let mut attributes = InfoAttributes {
         bpf_fd: link.as_raw_fd().cast_unsigned(),

@@ -18,7 +18,7 @@ use std::{
 use aya::maps::MapData;
 use firewall_common::abi::program;
 
-use super::DataplaneError;
+use super::{DataplaneError, bpf};
 use crate::{group, instance::Instance};
 
 /// Pin directory of an instance.
@@ -121,6 +121,10 @@ impl Pins {
 
     pub(super) fn remove_link(&self, interface: &str, hook: Hook) -> Result<(), DataplaneError> {
         let pin = self.link(interface, hook);
+        if let Err(error) = bpf::detach_link(&pin) {
+            // Without its pin the link goes all the same; there is none where the device is gone.
+            log::debug!("{}: not detached at once: {error}", pin.display());
+        }
         ignore_missing(fs::remove_file(&pin)).map_err(DataplaneError::file("cannot remove", pin))
     }
 
