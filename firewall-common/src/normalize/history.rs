@@ -44,7 +44,7 @@ pub struct Side {
     pub recent: u32,
     /// The latest before `since`.
     pub previous: u32,
-    /// The latest [`OVERTAKING`] before `since`.
+    /// The latest `OVERTAKING` before `since`.
     pub settled: u32,
     /// Lowest hop limit seen; 0 for none.
     pub hop_limit: u8,
