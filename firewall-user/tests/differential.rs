@@ -4,6 +4,7 @@
 //! `WEIR_SEED` gives another stream, `WEIR_DIFFERENTIAL_PACKETS` a longer or shorter one.
 
 mod kernel;
+mod lowered;
 mod root;
 
 use std::{collections::BTreeMap, env, time::Instant};
@@ -104,14 +105,7 @@ fn lowered() -> Tables {
     let (policy, _) = policy::load_sources(vec![source], None).unwrap_or_else(|diagnostics| panic!("{diagnostics}"));
     let clock = Clock { monotonic_ns: 0, realtime: jiff::Timestamp::UNIX_EPOCH };
     let lowered = policy::lower(&policy, &mut Numbering, &clock).expect("there are numbers");
-    Tables {
-        entries: lowered.entries,
-        profiles: lowered.profiles,
-        rows: lowered.rows,
-        blocks: lowered.blocks,
-        addresses: lowered.addresses,
-        services: lowered.services,
-    }
+    lowered::tables(lowered)
 }
 
 /// Timeouts the test does not run into by itself, so that only leaps of time make flows expire: on both sides the same ones. They are short

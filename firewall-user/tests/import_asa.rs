@@ -11,6 +11,8 @@
 //! what the policy does instead, where the ASA's line cannot be said in a rule: always less than the ASA. Keys are `normalizer`, and
 //! `established` and `bypass-idle` in seconds.
 
+mod lowered;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     env, fs,
@@ -27,7 +29,6 @@ use firewall_common::{
     testing::{
         builder::Packet,
         host::{Family, Host},
-        tables::Tables,
         world::World,
     },
     verdict::Verdict as Judged,
@@ -158,8 +159,7 @@ impl Judge {
 
     /// The same, by what the dataplane does with a segment in the middle of a connection, and with a SYN.
     fn dataplane(&self, question: &Question<'_>) -> Verdict {
-        let Lowered { entries, profiles, rows, blocks, addresses, services } = self.lowered.clone();
-        let tables = Tables { entries, profiles, rows, blocks, addresses, services };
+        let tables = lowered::tables(self.lowered.clone());
         let (from, to) = (self.zone(question.from), self.zone(question.to));
         let judge = |set: u8| {
             let mut world = World::under(&tables);

@@ -1,6 +1,8 @@
 //! A policy of ten thousand rules in the kernel: every packet meets the rule that a walk over the rules finds.
 
 mod kernel;
+mod lowered;
+mod mixed_numbers;
 mod root;
 
 use std::{collections::HashSet, net::IpAddr};
@@ -19,38 +21,20 @@ use firewall_common::{
     verdict::Verdict,
     wire::tcp::{Segment, flags},
 };
-use firewall_user::policy::{self, Clock, Numbers, Source};
+use firewall_user::policy::{self, Clock, Numbers as _, Source};
 use kernel::Kernel;
-use xtask::mixed::{Mixed, Packet, TCP, UDP, ZONES};
+use mixed_numbers::Numbering;
+use xtask::mixed::{Mixed, Packet, TCP, UDP};
 
 const RULES: usize = 10_000;
 const PACKETS: usize = 4_000;
-
-struct Numbering;
-
-impl Numbers for Numbering {
-    fn zone(&mut self, name: &str) -> Option<u8> {
-        ZONES.iter().position(|known| *known == name).map(|place| place as u8)
-    }
-
-    fn rule(&mut self, name: &str) -> Option<u16> {
-        name.strip_prefix('r')?.parse().ok().map(|number: u16| number + 1)
-    }
-}
 
 fn lowered(mixed: &Mixed) -> Tables {
     let source = Source { path: "large.toml".into(), text: mixed.text() };
     let (policy, _) = policy::load_sources(vec![source], None).unwrap_or_else(|errors| panic!("{errors}"));
     let clock = Clock { monotonic_ns: 0, realtime: jiff::Timestamp::UNIX_EPOCH };
     let lowered = policy::lower(&policy, &mut Numbering, &clock).expect("there are numbers");
-    Tables {
-        entries: lowered.entries,
-        profiles: lowered.profiles,
-        rows: lowered.rows,
-        blocks: lowered.blocks,
-        addresses: lowered.addresses,
-        services: lowered.services,
-    }
+    lowered::tables(lowered)
 }
 
 /// A packet between interfaces has no route here: it comes in for the box, or the box sends it.

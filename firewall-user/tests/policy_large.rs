@@ -1,5 +1,8 @@
 //! A policy of ten thousand rules: every decision is that of a walk over its rules, and it loads in no time.
 
+mod lowered;
+mod mixed_numbers;
+
 use std::{collections::HashMap, net::IpAddr, time::Instant};
 
 use firewall_common::{
@@ -9,24 +12,12 @@ use firewall_common::{
     testing::{tables::Tables, world::World},
     time::Nanos,
 };
-use firewall_user::policy::{self, Clock, Numbers, Source};
-use xtask::mixed::{Mixed, Packet, ZONES};
+use firewall_user::policy::{self, Clock, Numbers as _, Source};
+use mixed_numbers::Numbering;
+use xtask::mixed::{Mixed, Packet};
 
 const RULES: usize = 10_000;
 const PACKETS: usize = 5_000;
-
-/// Rule `rN` has number N + 1, zones their place.
-struct Numbering;
-
-impl Numbers for Numbering {
-    fn zone(&mut self, name: &str) -> Option<u8> {
-        ZONES.iter().position(|known| *known == name).map(|place| place as u8)
-    }
-
-    fn rule(&mut self, name: &str) -> Option<u16> {
-        name.strip_prefix('r')?.parse().ok().map(|number: u16| number + 1)
-    }
-}
 
 fn lowered(mixed: &Mixed) -> Tables {
     let source = Source { path: "large.toml".into(), text: mixed.text() };
@@ -45,14 +36,7 @@ fn lowered(mixed: &Mixed) -> Tables {
         lowered.services.len(),
         warnings.len()
     );
-    Tables {
-        entries: lowered.entries,
-        profiles: lowered.profiles,
-        rows: lowered.rows,
-        blocks: lowered.blocks,
-        addresses: lowered.addresses,
-        services: lowered.services,
-    }
+    lowered::tables(lowered)
 }
 
 fn address(address: IpAddr) -> Address {

@@ -1,12 +1,14 @@
 //! Random policies: the lowered form decides as a plain walk over the rules' texts does, prints read back, edits can be undone.
 
+mod lowered;
+
 use std::net::IpAddr;
 
 use firewall_common::{
     classify::{Zones, classify},
     env::{Arrival, Env as _},
     flow::Address,
-    testing::{tables::Tables, world::World},
+    testing::world::World,
     time::Nanos,
     visit::Visit,
 };
@@ -314,8 +316,7 @@ proptest! {
     fn the_host_decides_as_the_dataplanes_classifier(text in policy_text(), packets in vec(packet(), 100)) {
         let lowered = lower(&load(&text));
         let evaluator = lowered.evaluator();
-        let Lowered { entries, profiles, rows, blocks, addresses, services } = lowered.clone();
-        let world = World::under(&Tables { entries, profiles, rows, blocks, addresses, services });
+        let world = World::under(&lowered::tables(lowered.clone()));
         for packet in packets {
             let now = BOOT + u64::from(packet.seconds) * 1_000_000_000;
             world.set_clock(Nanos(now));
