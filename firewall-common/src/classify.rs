@@ -9,7 +9,7 @@ use crate::{
     reason::Reason,
     rule::{Action, BLOCK_WORDS, Block, Dimension, ROW_BLOCKS, ROW_WORDS, Row, Rule, SUMMARY_WORDS, ZONE_SELF},
     time::Nanos,
-    verifier::{self, Step},
+    verifier::{self, Step, forgotten, forgotten_word},
     visit::Visit,
     wire::{icmp, protocol},
 };
@@ -128,8 +128,8 @@ struct Search<'a, P> {
     found: u32,
     /// Place of what was found in the policy's order.
     order: u32,
-    /// No word is left: nothing comes before what was found.
-    finished: bool,
+    /// Not zero: no word is left, and nothing comes before what was found.
+    finished: u32,
 }
 
 /// In place of an entry: none found.
@@ -151,11 +151,20 @@ impl<P: Policies> Search<'_, P> {
 
 impl<P: Policies> Step for Search<'_, P> {
     #[inline(always)]
+    fn forget(&mut self) {
+        self.candidates = forgotten_word(self.candidates);
+        self.bits = forgotten_word(self.bits);
+        for number in [&mut self.summary, &mut self.word, &mut self.found, &mut self.order, &mut self.finished] {
+            *number = forgotten(*number);
+        }
+    }
+
+    #[inline(always)]
     fn step(&mut self) -> bool {
         if self.bits == 0 {
             if self.candidates == 0 {
                 if self.summary >= SUMMARY_WORDS as u32 {
-                    self.finished = true;
+                    self.finished = 1;
                     return false;
                 }
                 let at = self.summary as usize % SUMMARY_WORDS;
@@ -200,21 +209,10 @@ pub fn first_match<P: Policies>(policies: &P, slot: u32, zones: Zones, classes: 
         row(Dimension::Destination, destination)?,
         row(Dimension::Service, service)?,
     ];
-    let mut search = Search {
-        policies,
-        now: now.0,
-        rows,
-        candidates: 0,
-        bits: 0,
-        slot,
-        summary: 0,
-        word: 0,
-        found: NONE,
-        order: u32::MAX,
-        finished: false,
-    };
+    let mut search =
+        Search { policies, now: now.0, rows, candidates: 0, bits: 0, slot, summary: 0, word: 0, found: NONE, order: u32::MAX, finished: 0 };
     verifier::repeat((SUMMARY_WORDS + ROW_WORDS) as u32 + 1 + MOST_EXPIRED, &mut search);
-    if search.finished && search.found != NONE { Some(search.found) } else { None }
+    if search.finished != 0 && search.found != NONE { Some(search.found) } else { None }
 }
 
 /// Index of the lowest bit set: the number of ones below it, counted in parallel. BPF has no instruction for either, and branches would

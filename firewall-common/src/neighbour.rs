@@ -9,7 +9,7 @@ use crate::{
     packet::{OPTIONS_ROOM, Packet},
     parse::Descriptor,
     reason::Reason,
-    verifier::{self, Step},
+    verifier::{self, Step, forgotten},
     wire::icmp::v6,
 };
 
@@ -110,6 +110,13 @@ struct Options<'a, P> {
 }
 
 impl<P: Packet> Step for Options<'_, P> {
+    #[inline(always)]
+    fn forget(&mut self) {
+        for number in [&mut self.at, &mut self.malformed, &mut self.source_link_address] {
+            *number = forgotten(*number);
+        }
+    }
+
     #[inline(always)]
     fn step(&mut self) -> bool {
         if self.at == self.end {

@@ -4,6 +4,12 @@
 pub trait Step {
     /// Does one turn; false ends the loop.
     fn step(&mut self) -> bool;
+
+    /// Passes each number that a turn changes through [`forgotten`].
+    ///
+    /// A verifier that follows the state through one turn only (6.1) takes what it is at the beginning, and what one turn makes of it, for all
+    /// there is; what only later turns come to it takes for unreachable, and removes. So it must not know how a loop begins.
+    fn forget(&mut self);
 }
 
 /// Calls `state.step()` until it returns false, at most `most` times.
@@ -24,6 +30,7 @@ pub fn repeat<S: Step>(most: u32, state: &mut S) {
 pub fn repeat<S: Step>(most: u32, state: &mut S) {
     use core::ffi::c_void;
 
+    state.forget();
     extern "C" fn turn<S: Step>(_index: u32, state: *mut c_void) -> i64 {
         // SAFETY: the kernel hands the callback the pointer given to bpf_loop below, which is `state`, exclusively ours meanwhile.
         let state = unsafe { &mut *state.cast::<S>() };
@@ -73,6 +80,46 @@ pub fn opaque(mut value: u32) -> u32 {
     // SAFETY: one move to itself. (Nothing at all would leave two lines of the source at one instruction, which the kernel refuses.)
     unsafe { core::arch::asm!("{value} = {value}", value = inout(wreg) value, options(pure, nomem, nostack)) };
     value
+}
+
+/// The same value, as one that the verifier knows nothing of.
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+#[must_use]
+pub const fn forgotten(value: u32) -> u32 {
+    value
+}
+
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+#[must_use]
+pub fn forgotten(value: u32) -> u32 {
+    value.wrapping_add(nothing() as u32)
+}
+
+/// As [`forgotten`], for a word of eight bytes.
+#[cfg(not(target_arch = "bpf"))]
+#[inline(always)]
+#[must_use]
+pub const fn forgotten_word(value: u64) -> u64 {
+    value
+}
+
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+#[must_use]
+pub fn forgotten_word(value: u64) -> u64 {
+    value.wrapping_add(nothing())
+}
+
+/// Zero. To the verifier it is the difference of two pointers, which may be any number.
+#[cfg(target_arch = "bpf")]
+#[inline(always)]
+fn nothing() -> u64 {
+    let nothing: u64;
+    // SAFETY: two moves between registers; r10 is the frame's, and can be read by everyone.
+    unsafe { core::arch::asm!("{nothing} = r10", "{nothing} -= r10", nothing = out(reg) nothing, options(nomem, nostack)) };
+    nothing
 }
 
 macro_rules! loads {

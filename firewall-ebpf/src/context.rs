@@ -38,6 +38,14 @@ const CHECKSUM: usize = checksum::FIELD as usize;
 /// Bytes of a TCP header from behind its checksum on.
 const BEHIND: usize = CHECKSUM + 2;
 
+/// The length of a TCP header, if it is one. What is compared is the part that may vary, and the length is made of it again: older verifiers
+/// (6.1) learn nothing of a number from a comparison with another one made of it.
+#[inline(always)]
+fn header_length(length: u32) -> Option<u32> {
+    let options = opaque(length.wrapping_sub(tcp::HEADER));
+    if options > LONGEST_HEADER - tcp::HEADER { None } else { Some(options + tcp::HEADER) }
+}
+
 /// Reads `N` bytes at `at`, bounded by the first buffer.
 ///
 /// # Safety
@@ -120,10 +128,7 @@ impl Packet for XdpFrame {
 
     #[inline(always)]
     fn store_header(&self, at: u32, header: &[u8; OPTIONS_ROOM], length: u32, difference: Option<u32>) -> bool {
-        let length = opaque(length);
-        if !(tcp::HEADER..=LONGEST_HEADER).contains(&length) {
-            return false;
-        }
+        let Some(length) = header_length(length) else { return false };
         let field = u16::from_ne_bytes([header[CHECKSUM], header[CHECKSUM + 1]]);
         let mut mended = difference.map_or(field, |difference| checksum::mended(field, difference)).to_ne_bytes();
         // SAFETY: the buffers are as long as is said; the helper checks the frame's end.
@@ -222,10 +227,7 @@ impl Packet for SkbFrame {
     /// The kernel mends the checksum: it knows whether a device is to finish it, and then leaves it alone.
     #[inline(always)]
     fn store_header(&self, at: u32, header: &[u8; OPTIONS_ROOM], length: u32, difference: Option<u32>) -> bool {
-        let length = opaque(length);
-        if !(tcp::HEADER..=LONGEST_HEADER).contains(&length) {
-            return false;
-        }
+        let Some(length) = header_length(length) else { return false };
         let behind = length - BEHIND as u32;
         // SAFETY: the buffer is as long as is said; the helpers check the packet's end.
         unsafe {

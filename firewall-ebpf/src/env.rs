@@ -2,6 +2,7 @@
 
 use core::{
     ffi::c_void,
+    mem::MaybeUninit,
     ptr,
     sync::atomic::{Ordering, compiler_fence},
 };
@@ -150,12 +151,12 @@ impl<C: Stages> Env for Kernel<'_, C> {
 
     #[inline(always)]
     fn established(&self, key: &FlowKey) -> Option<*mut Flow> {
-        maps::ESTABLISHED.get_ptr_mut(key).map(<*mut LockedFlow>::cast)
+        maps::ESTABLISHED.get_ptr_mut(&on_stack(key)).map(<*mut LockedFlow>::cast)
     }
 
     #[inline(always)]
     fn embryonic(&self, key: &FlowKey) -> Option<*mut Flow> {
-        maps::EMBRYONIC.get_ptr_mut(key)
+        maps::EMBRYONIC.get_ptr_mut(&on_stack(key))
     }
 
     #[inline(always)]
@@ -210,7 +211,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
         };
         fill(flow);
         let flow: &Flow = flow;
-        insert(maps::EMBRYONIC.insert(key, flow, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
+        insert(maps::EMBRYONIC.insert(&on_stack(key), flow, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
     }
 
     #[inline(always)]
@@ -220,7 +221,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
         let status = unsafe {
             bpf_map_update_elem(
                 (&raw const maps::ESTABLISHED).cast_mut().cast::<c_void>(),
-                ptr::from_ref(key).cast::<c_void>(),
+                ptr::from_ref(&on_stack(key)).cast::<c_void>(),
                 (*found).cast_const().cast::<c_void>(),
                 u64::from(BPF_NOEXIST),
             )
@@ -231,20 +232,21 @@ impl<C: Stages> Env for Kernel<'_, C> {
     #[inline(always)]
     fn retire(&self, key: &FlowKey) {
         // Absence is as good: the kernel may have evicted it.
-        let _ = maps::EMBRYONIC.remove(key);
+        let _ = maps::EMBRYONIC.remove(&on_stack(key));
     }
 
     #[inline(always)]
     fn remove(&self, key: &FlowKey) {
         // Absence is as good.
-        let _ = maps::ESTABLISHED.remove(key);
-        let _ = maps::EMBRYONIC.remove(key);
-        let _ = maps::HISTORIES.remove(key);
+        let key = on_stack(key);
+        let _ = maps::ESTABLISHED.remove(&key);
+        let _ = maps::EMBRYONIC.remove(&key);
+        let _ = maps::HISTORIES.remove(&key);
     }
 
     #[inline(always)]
     fn fragment(&self, key: &FragmentKey) -> Option<*mut Fragment> {
-        maps::FRAGMENTS.get_ptr_mut(key)
+        maps::FRAGMENTS.get_ptr_mut(&on_stack(key))
     }
 
     #[inline(always)]
@@ -265,7 +267,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
         let fragment = unsafe { &mut *fragment };
         fill(fragment);
         let fragment: &Fragment = fragment;
-        insert(maps::FRAGMENTS.insert(key, fragment, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
+        insert(maps::FRAGMENTS.insert(&on_stack(key), fragment, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
     }
 
     #[inline(always)]
@@ -295,12 +297,12 @@ impl<C: Stages> Env for Kernel<'_, C> {
     fn with_history<R>(&self, key: &FlowKey, change: impl FnOnce(&mut History) -> R) -> Option<R> {
         // SAFETY: the pointer came from a lookup in this program run. Another CPU may change the entry too; see
         // firewall_common::normalize::history.
-        maps::HISTORIES.get_ptr_mut(key).map(|history| change(unsafe { &mut *history }))
+        maps::HISTORIES.get_ptr_mut(&on_stack(key)).map(|history| change(unsafe { &mut *history }))
     }
 
     #[inline(always)]
     fn insert_history(&self, key: &FlowKey, history: &History) -> Result<(), Reason> {
-        match insert(maps::HISTORIES.insert(key, history, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from)) {
+        match insert(maps::HISTORIES.insert(&on_stack(key), history, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from)) {
             // Another CPU's packet of the flow began it.
             Ok(()) | Err(InsertError::Exists) => Ok(()),
             Err(InsertError::Refused) => Err(Reason::HistoryInsertFailed),
@@ -503,6 +505,23 @@ impl<C: Stages> Env for Kernel<'_, C> {
     fn report(&self, visit: &mut Visit, outcome: &mut Outcome) {
         self.context.report(visit, outcome);
     }
+}
+
+/// A key of a map, on the stack: older verifiers (6.1) take none from the memory that a global function was given.
+#[inline(always)]
+fn on_stack<K: Copy>(key: &K) -> K {
+    // Word by word, for the compiler would leave the key where it is.
+    let mut copy = MaybeUninit::<K>::uninit();
+    let (from, to) = (ptr::from_ref(key).cast::<u64>(), copy.as_mut_ptr().cast::<u64>());
+    const { assert!(size_of::<K>().is_multiple_of(size_of::<u64>()) && align_of::<K>() == align_of::<u64>()) };
+    let mut word = 0;
+    while word < size_of::<K>() / size_of::<u64>() {
+        // SAFETY: both are as many words long, and aligned to them.
+        unsafe { ptr::write_volatile(to.add(word), ptr::read(from.add(word))) };
+        word += 1;
+    }
+    // SAFETY: every word of it is written.
+    unsafe { copy.assume_init() }
 }
 
 /// Sets a map's element to zero, word by word: the compiler would make one call of it, to a loop over bytes.

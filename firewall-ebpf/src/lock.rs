@@ -8,7 +8,7 @@ use core::{
 
 use firewall_common::{
     fragment::Fragment,
-    verifier::{self, Step},
+    verifier::{self, Step, forgotten},
 };
 
 const FREE: u32 = 0;
@@ -25,6 +25,11 @@ struct Take {
 }
 
 impl Step for Take {
+    #[inline(always)]
+    fn forget(&mut self) {
+        self.taken = forgotten(self.taken);
+    }
+
     #[inline(always)]
     fn step(&mut self) -> bool {
         // SAFETY: an aligned word of a map's value, which every CPU reaches by atomic operations only.

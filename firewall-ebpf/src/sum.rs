@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::helpers::generated::bpf_csum_diff;
-use firewall_common::verifier::{self, Step};
+use firewall_common::verifier::{self, Step, forgotten, opaque};
 
 use crate::maps;
 
@@ -22,42 +22,51 @@ struct Summing<'a, S> {
     at: u32,
     left: u32,
     sum: u32,
-    failed: bool,
+    failed: u32,
 }
 
 impl<S: Source> Step for Summing<'_, S> {
+    #[inline(always)]
+    fn forget(&mut self) {
+        for number in [&mut self.at, &mut self.left, &mut self.sum, &mut self.failed] {
+            *number = forgotten(*number);
+        }
+    }
+
     #[inline(always)]
     fn step(&mut self) -> bool {
         if self.left == 0 {
             return false;
         }
         let Some(buffer) = maps::SUM.get_ptr_mut(0) else {
-            self.failed = true;
+            self.failed = 1;
             return false;
         };
-        let length = if self.left < CHUNK as u32 { self.left } else { CHUNK as u32 };
+        // The last byte's place, from which every length is made: the mask is what the verifier knows of it.
+        let end = opaque(if self.left < CHUNK as u32 { self.left - 1 } else { CHUNK as u32 - 1 }) & (CHUNK as u32 - 1);
+        let length = end + 1;
         // The helper sums whole words: what a last, broken one has beyond the bytes must be zero.
-        let last = (length.wrapping_sub(1) & (CHUNK as u32 - 4)) as usize;
+        let last = (end & !3) as usize;
         // SAFETY: this CPU's own element, with four bytes at any multiple of four below its size.
         unsafe { buffer.cast::<u8>().add(last).cast::<u32>().write_volatile(0) };
         if !self.source.load(self.at, buffer.cast::<c_void>(), length) {
-            self.failed = true;
+            self.failed = 1;
             return false;
         }
         // SAFETY: the buffer holds as many bytes; there is nothing to take away.
         let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, buffer.cast::<u32>(), (last as u32) + 4, self.sum) };
-        self.failed |= sum < 0;
+        self.failed |= u32::from(sum < 0);
         self.sum = sum as u32;
         self.at += length;
         self.left -= length;
-        !self.failed
+        self.failed == 0
     }
 }
 
 /// Ones' complement sum of `length` bytes from offset `at`.
 #[inline(always)]
 pub fn sum<S: Source>(source: &S, at: u32, length: u32) -> Option<u32> {
-    let mut summing = Summing { source, at, left: length, sum: 0, failed: false };
+    let mut summing = Summing { source, at, left: length, sum: 0, failed: 0 };
     verifier::repeat(MOST, &mut summing);
-    (!summing.failed && summing.left == 0).then_some(summing.sum)
+    (summing.failed == 0 && summing.left == 0).then_some(summing.sum)
 }

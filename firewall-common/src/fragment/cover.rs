@@ -5,7 +5,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::verifier::{self, Step};
+use crate::verifier::{self, Step, forgotten};
 
 /// Offsets of fragments count units of so many bytes (RFC 791 §3.1, RFC 8200 §4.5).
 pub const UNIT: u32 = 8;
@@ -62,6 +62,14 @@ impl core::fmt::Debug for Scan<'_> {
 }
 
 impl Step for Scan<'_> {
+    /// Whether ranges overlap one turn tells as well as many.
+    #[inline(always)]
+    fn forget(&mut self) {
+        for number in [&mut self.turn, &mut self.before, &mut self.behind, &mut self.free, &mut self.reach] {
+            *number = forgotten(*number);
+        }
+    }
+
     #[inline(always)]
     fn step(&mut self) -> bool {
         let turn = self.turn;

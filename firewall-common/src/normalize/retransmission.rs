@@ -11,7 +11,7 @@ use crate::{
     normalize::{HEADER_ROOM, checks, randomize},
     packet::Packet,
     reason::Reason,
-    verifier::{self, Step, load_u64},
+    verifier::{self, Step, forgotten, forgotten_word, load_u64},
     visit::Visit,
 };
 
@@ -73,10 +73,19 @@ struct Reading<'a, P> {
     factor: u64,
     hash: u64,
     first: u64,
-    failed: bool,
+    failed: u32,
 }
 
 impl<P: Packet> Step for Reading<'_, P> {
+    #[inline(always)]
+    fn forget(&mut self) {
+        self.hash = forgotten_word(self.hash);
+        self.first = forgotten_word(self.first);
+        for number in [&mut self.at, &mut self.left, &mut self.failed] {
+            *number = forgotten(*number);
+        }
+    }
+
     #[inline(always)]
     fn step(&mut self) -> bool {
         if self.left == 0 {
@@ -87,7 +96,7 @@ impl<P: Packet> Step for Reading<'_, P> {
             verifier::clear(self.buffer);
         }
         if !self.packet.copy(self.at, self.buffer, length) {
-            self.failed = true;
+            self.failed = 1;
             return false;
         }
         self.absorb();
@@ -150,13 +159,13 @@ pub fn check<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Resul
             factor: secret[0] | 1,
             hash: secret[1],
             first: 0,
-            failed: false,
+            failed: 0,
         };
         verifier::repeat(MOST_CHUNKS, &mut reading);
         let (failed, all, first) = (reading.failed, reading.hash, reading.first);
         room.digest = Digest { start, all, first, length: segment.length, reserved: 0 };
         let agrees = env.digest(&start).is_none_or(|known| known.agrees(&room.digest));
-        if failed { Err(Reason::FrameTooShort) } else { Ok(agrees) }
+        if failed != 0 { Err(Reason::FrameTooShort) } else { Ok(agrees) }
     });
     match digested {
         Some(Ok(true)) => {

@@ -5,7 +5,7 @@ use crate::{
     packet::{Packet, missing},
     parse::Descriptor,
     reason::Reason,
-    verifier::{self, Step, load_u64},
+    verifier::{self, Step, forgotten, load_u64},
     wire::{be16, protocol},
 };
 
@@ -116,6 +116,16 @@ impl<P: Packet> Walk<'_, P> {
 }
 
 impl<P: Packet> Step for Walk<'_, P> {
+    #[inline(always)]
+    fn forget(&mut self) {
+        for number in [&mut self.next, &mut self.at, &mut self.headers, &mut self.error, &mut self.fragment_seen] {
+            *number = forgotten(*number);
+        }
+        for number in [&mut self.fragment_offset, &mut self.fragment_more, &mut self.fragment_identification, &mut self.after_fragment] {
+            *number = forgotten(*number);
+        }
+    }
+
     #[inline(always)]
     fn step(&mut self) -> bool {
         let next = self.next as u8;

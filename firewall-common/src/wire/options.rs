@@ -3,7 +3,7 @@
 
 use crate::{
     packet::OPTIONS_ROOM,
-    verifier::{self, Step},
+    verifier::{self, Step, forgotten},
 };
 
 /// Bytes an option list can have: four-bit header length in words, less the fixed five words.
@@ -12,7 +12,8 @@ pub const MOST: u32 = 40;
 const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
 
-/// What to do with one option: `data` begins with the kind byte.
+/// What to do with one option: `data` begins with the kind byte. Whatever a visitor comes to hold one option must be able to lead to: see
+/// [`Step::forget`].
 pub trait Visit {
     /// Looks at the option that begins at `at` in `buffer` and is `length` bytes long (at least 2).
     fn option(&mut self, kind: u8, length: u8, buffer: &[u8; OPTIONS_ROOM], at: u32);
@@ -22,7 +23,7 @@ struct Walk<'a, V> {
     buffer: &'a [u8; OPTIONS_ROOM],
     at: &'a mut u32,
     end: u32,
-    malformed: bool,
+    malformed: u32,
     visitor: &'a mut V,
 }
 
@@ -34,6 +35,12 @@ pub const fn advance(at: u32, by: u32) -> u32 {
 }
 
 impl<V: Visit> Step for Walk<'_, V> {
+    #[inline(always)]
+    fn forget(&mut self) {
+        *self.at = forgotten(*self.at);
+        self.malformed = forgotten(self.malformed);
+    }
+
     #[inline(always)]
     fn step(&mut self) -> bool {
         let at = *self.at;
@@ -50,7 +57,7 @@ impl<V: Visit> Step for Walk<'_, V> {
         }
         let length = byte(self.buffer, at + 1);
         if at + 1 >= self.end || length < 2 || at + u32::from(length) > self.end {
-            self.malformed = true;
+            self.malformed = 1;
             return false;
         }
         self.visitor.option(kind, length, self.buffer, at);
@@ -85,7 +92,7 @@ pub fn walk<V: Visit>(buffer: &[u8; OPTIONS_ROOM], length: u32, visitor: &mut V)
 #[inline(always)]
 pub fn walk_by<V: Visit>(at: &mut u32, buffer: &[u8; OPTIONS_ROOM], length: u32, visitor: &mut V) -> bool {
     *at = 0;
-    let mut walk = Walk { buffer, at, end: length % OPTIONS_ROOM as u32, malformed: false, visitor };
+    let mut walk = Walk { buffer, at, end: length % OPTIONS_ROOM as u32, malformed: 0, visitor };
     verifier::repeat(MOST, &mut walk);
-    !walk.malformed
+    walk.malformed == 0
 }
