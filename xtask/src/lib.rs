@@ -23,4 +23,5 @@ pub mod tcp;
 pub mod test;
 pub mod traffic;
 pub mod undo;
+pub mod vm;
 pub mod weir;

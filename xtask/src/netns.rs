@@ -3,7 +3,10 @@
 pub mod process;
 pub mod topology;
 
-use std::process::Command;
+use std::{
+    process::Command,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use anyhow::{Context, Result};
 
@@ -87,6 +90,13 @@ impl End<'_> {
         self.address.split('/').next().unwrap_or(self.address)
     }
 
+    /// Moves a network card into the namespace, under the interface's name.
+    fn take_card(&self, card: &str) -> Result<()> {
+        let Self { namespace, interface, .. } = self;
+        let words = ["link", "set", card, "netns", namespace.name(), "name", interface];
+        command::output(Command::new("ip").args(words)).map(drop).with_context(|| format!("cannot move the network card {card}"))
+    }
+
     fn bring_up(&self, neighbour: &End<'_>) -> Result<()> {
         let Self { namespace, interface, address, mac, faces_xdp } = self;
         namespace.ip(&format!("link set {interface} address {mac}"))?;
@@ -105,8 +115,31 @@ impl End<'_> {
     }
 }
 
-/// Joins two namespaces by a veth pair that is up, with addresses and static neighbours.
+/// Names the pairs of network cards, joined by wires, that [`join`] takes before it makes veth pairs: `eth0-eth1 eth2-eth3`.
+pub const CARDS: &str = "WEIR_TEST_CARDS";
+
+/// Joins two namespaces by a pair that is up, with addresses and static neighbours: a veth pair, unless there are [`CARDS`] left.
 pub fn join(one: &End<'_>, other: &End<'_>) -> Result<()> {
+    match next_cards(&std::env::var(CARDS).unwrap_or_default()) {
+        Some((first, second)) => {
+            one.take_card(&first)?;
+            other.take_card(&second)?;
+        }
+        None => make_pair(one, other)?,
+    }
+    one.bring_up(other)?;
+    other.bring_up(one)
+}
+
+/// The next pair of cards of a list that nobody has taken.
+fn next_cards(list: &str) -> Option<(String, String)> {
+    static TAKEN: AtomicUsize = AtomicUsize::new(0);
+    let pair = list.split_whitespace().nth(TAKEN.load(Ordering::Relaxed))?;
+    TAKEN.fetch_add(1, Ordering::Relaxed);
+    pair.split_once('-').map(|(first, second)| (first.to_owned(), second.to_owned()))
+}
+
+fn make_pair(one: &End<'_>, other: &End<'_>) -> Result<()> {
     let pair = format!(
         "link add name {} netns {} type veth peer name {} netns {}",
         one.interface,
@@ -114,7 +147,5 @@ pub fn join(one: &End<'_>, other: &End<'_>) -> Result<()> {
         other.interface,
         other.namespace.name()
     );
-    one.namespace.ip(&pair).context("cannot create a veth pair")?;
-    one.bring_up(other)?;
-    other.bring_up(one)
+    one.namespace.ip(&pair).context("cannot create a veth pair")
 }

@@ -8,6 +8,7 @@ mod level;
 pub(crate) mod listener;
 mod load;
 pub mod network;
+mod oldest;
 mod receiver;
 mod run;
 pub mod scenarios;
@@ -38,7 +39,7 @@ pub struct Arguments {
     /// Run only the end-to-end scenarios with these names.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Use this `weir` instead of building one, in the level netns.
+    /// Use this `weir` instead of building one, in the levels netns and oldest.
     #[arg(long, value_name = "FILE")]
     weir: Option<PathBuf>,
 }

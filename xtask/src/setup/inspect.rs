@@ -24,6 +24,13 @@ const PEERS: [Peer; 6] = [
     Peer { program: "tshark", package: "tshark" },
 ];
 
+/// What boots the virtual machine with the oldest kernel.
+const MACHINE: [Peer; 3] = [
+    Peer { program: "qemu-system-x86_64", package: "qemu-system-x86" },
+    Peer { program: "busybox", package: "busybox-static" },
+    Peer { program: "cpio", package: "cpio" },
+];
+
 /// What is missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Missing {
@@ -52,8 +59,11 @@ impl Missing {
             missing.linker = !linker_runs();
             missing.nightly = toolchain == Some(ebpf::Toolchain::Nightly);
         }
+        if need == Need::Run {
+            missing.peers.extend(MACHINE.into_iter().filter(|peer| !command::installed(peer.program)));
+        }
         if matches!(need, Need::Peers | Need::Run) {
-            missing.peers = PEERS.into_iter().filter(|peer| !command::installed(peer.program)).collect();
+            missing.peers.extend(PEERS.into_iter().filter(|peer| !command::installed(peer.program)));
             missing.bpffs = !bpffs_mounted(&std::fs::read_to_string("/proc/self/mounts").unwrap_or_default());
         }
         missing

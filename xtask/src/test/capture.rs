@@ -15,6 +15,9 @@ pub struct Segment {
     pub options: Vec<u8>,
     /// The checksums of the IPv4 header and of the segment are those of their bytes.
     pub intact: bool,
+    /// The segment's checksum is nothing but its pseudo-header's sum. Left unfinished by its sender it also was right by chance, as one in 65,536
+    /// is: such a one nobody can tell from a finished one.
+    pub by_chance: bool,
 }
 
 /// Every segment that has been seen, in order.
@@ -26,16 +29,21 @@ fn read(frame: &[u8]) -> Option<Segment> {
     let tcp = frame::tcp(frame)?;
     let sliced = SlicedPacket::from_ethernet(frame).ok()?;
     let (net, TransportSlice::Tcp(slice)) = (sliced.net?, sliced.transport?) else { return None };
-    let intact = match (net.ipv4_ref(), net.ipv6_ref()) {
+    let (intact, pseudo) = match (net.ipv4_ref(), net.ipv6_ref()) {
         (Some(ip), _) => {
             let header = ip.header();
             let sum = slice.calc_checksum_ipv4(header.source(), header.destination()).ok()?;
-            sum == slice.checksum() && header.to_header().calc_header_checksum() == header.header_checksum()
+            let intact = sum == slice.checksum() && header.to_header().calc_header_checksum() == header.header_checksum();
+            (intact, frame::pseudo_sum(&tcp, slice.slice().len()))
         }
-        (_, Some(ip)) => slice.calc_checksum_ipv6(ip.header().source(), ip.header().destination()).ok()? == slice.checksum(),
+        (_, Some(ip)) => {
+            let sum = slice.calc_checksum_ipv6(ip.header().source(), ip.header().destination()).ok()?;
+            (sum == slice.checksum(), frame::pseudo_sum(&tcp, slice.slice().len()))
+        }
         _ => return None,
     };
-    Some(Segment { tcp, urgent: slice.urg() || slice.urgent_pointer() != 0, options: slice.options().to_vec(), intact })
+    let by_chance = !intact && slice.checksum() == pseudo;
+    Some(Segment { tcp, urgent: slice.urg() || slice.urgent_pointer() != 0, options: slice.options().to_vec(), intact, by_chance })
 }
 
 /// What one end of a connection has sent, by its segments.
@@ -96,7 +104,10 @@ mod tests {
     #[test]
     fn a_stream_is_put_together_across_the_wrap() {
         let parts = [segment(u32::MAX, "S", b""), segment(3, ".", b"defg"), segment(0, ".", b"abcde")];
-        let seen: Vec<_> = parts.iter().map(|tcp| Segment { tcp: tcp.clone(), urgent: false, options: Vec::new(), intact: true }).collect();
+        let seen: Vec<_> = parts
+            .iter()
+            .map(|tcp| Segment { tcp: tcp.clone(), urgent: false, options: Vec::new(), intact: true, by_chance: false })
+            .collect();
         let from = parts[0].source;
         let stream = Stream::of(&seen, from, 7).expect("whole");
         assert_eq!((stream.first, stream.acknowledged, &stream.bytes[..], stream.segments), (u32::MAX, 7, &b"abcdefg"[..], 3));

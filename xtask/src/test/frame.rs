@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use etherparse::{
     Ethernet2Header, Icmpv4Type, Icmpv6Type, IpFragOffset, IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6FragmentHeader, Ipv6Header,
-    PacketBuilder, SlicedPacket, TcpHeader, TransportSlice, UdpHeader, VlanId, icmpv4,
+    PacketBuilder, SlicedPacket, TcpHeader, TransportSlice, UdpHeader, VlanId, checksum::Sum16BitWords, icmpv4,
 };
 use rustix::{io::Errno, net::RecvFlags};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -340,6 +340,18 @@ fn link_address(index: i32) -> Result<SockAddr> {
     }
     .context("cannot build a link address")?;
     Ok(address)
+}
+
+/// Sum of a segment's pseudo-header (RFC 9293 §3.1, RFC 8200 §8.1), which a local stack leaves in place of the checksum for a device. `length`:
+/// of the segment with its header.
+pub fn pseudo_sum(segment: &Tcp, length: usize) -> u16 {
+    let length = u16::try_from(length).unwrap_or(0).to_be_bytes();
+    let sum = Sum16BitWords::new().add_2bytes([0, 6]).add_2bytes(length);
+    let sum = [segment.source.ip(), segment.destination.ip()].into_iter().fold(sum, |mut sum, address| match address {
+        IpAddr::V4(address) => sum.add_4bytes(address.octets()),
+        IpAddr::V6(address) => sum.add_16bytes(address.octets()),
+    });
+    !sum.ones_complement().to_be()
 }
 
 #[cfg(test)]

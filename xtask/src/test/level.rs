@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result, bail};
 
 use super::{
-    Outcomes, run,
+    Outcomes, oldest, run,
     scenarios::{self, Scenario},
     step::Outcome,
 };
@@ -29,6 +29,8 @@ pub(super) enum Level {
     Cli,
     /// End to end, in network namespaces, and what the demo claims.
     Netns,
+    /// The oldest kernel that Weir supports, in a virtual machine with virtio network cards.
+    Oldest,
     /// The documentation builds without a warning and its examples work.
     Docs,
     /// Format and lints.
@@ -55,12 +57,13 @@ pub(super) enum Work {
     Fuzz(Target),
     Scenario(&'static Scenario),
     Demo,
+    Oldest,
     /// Something that should be there is not.
     Missing(String),
 }
 
 impl Level {
-    pub(super) const ALL: [Self; 7] = [Self::Host, Self::Fuzz, Self::Kernel, Self::Cli, Self::Netns, Self::Docs, Self::Lint];
+    pub(super) const ALL: [Self; 8] = [Self::Host, Self::Fuzz, Self::Kernel, Self::Cli, Self::Netns, Self::Oldest, Self::Docs, Self::Lint];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -69,13 +72,14 @@ impl Level {
             Self::Kernel => "kernel",
             Self::Cli => "cli",
             Self::Netns => "netns",
+            Self::Oldest => "oldest",
             Self::Docs => "docs",
             Self::Lint => "lint",
         }
     }
 
     pub(super) fn needs_root(self) -> bool {
-        matches!(self, Self::Kernel | Self::Cli | Self::Netns)
+        matches!(self, Self::Kernel | Self::Cli | Self::Netns | Self::Oldest)
     }
 
     /// `only` names the scenarios wanted; none: all, what their traffic rests on, and the demo.
@@ -106,6 +110,7 @@ impl Level {
                 let demo = only.is_empty().then(|| Step { title: "demo: its claims hold".to_owned(), work: Work::Demo });
                 traffic.into_iter().chain(scenarios::ALL.iter().filter(wanted).map(scenario)).chain(demo).collect()
             }
+            Self::Oldest => vec![Step { title: oldest::TITLE.to_owned(), work: Work::Oldest }],
             Self::Docs => vec![
                 Step { title: "cargo doc, no warnings".to_owned(), work: Work::Documentation },
                 tests("examples in the documentation", &["--doc"]),
@@ -132,8 +137,8 @@ impl Level {
             bail!("it has no steps");
         }
         let built = match (self, weir) {
-            (Self::Netns, Some(weir)) => Some(weir.to_owned()),
-            (Self::Netns, None) => Some(build::weir(false).context("weir does not build")?),
+            (Self::Netns | Self::Oldest, Some(weir)) => Some(weir.to_owned()),
+            (Self::Netns | Self::Oldest, None) => Some(build::weir(false).context("weir does not build")?),
             _ => None,
         };
         for step in steps {

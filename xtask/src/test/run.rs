@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{
     level::{Step, Work},
+    oldest,
     scenarios::Scenario,
     step::Outcome,
     suite::Tally,
@@ -42,6 +43,7 @@ pub(super) fn perform(step: &Step, weir: Option<&Path>) -> Outcome {
         }
         Work::Scenario(scenario) => scenario_in_process(&step.title, scenario, weir),
         Work::Demo => demo(&step.title, weir),
+        Work::Oldest => oldest::perform(weir, &shown),
         Work::Missing(what) => Ok(Outcome::failed(&step.title, what)),
     };
     let mut outcome = result.unwrap_or_else(|error| Outcome::failed(&step.title, format!("{error:#}")));
@@ -54,7 +56,7 @@ pub(super) fn perform(step: &Step, weir: Option<&Path>) -> Outcome {
     outcome
 }
 
-fn cargo() -> Command {
+pub(super) fn cargo() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(build::workspace()).env("CARGO_TERM_COLOR", "never");
     command
@@ -70,7 +72,7 @@ fn lines_of(command: &mut Command, shown: &progress::Step) -> (Vec<String>, Resu
     (lines, result)
 }
 
-fn show(title: &str, lines: &[String]) {
+pub(super) fn show(title: &str, lines: &[String]) {
     eprintln!("── {title}");
     for line in lines.iter().skip(lines.len().saturating_sub(LINES_SHOWN)) {
         eprintln!("   {line}");
