@@ -7,6 +7,7 @@ mod kernel;
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -15,7 +16,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{command, scratch::Scratch};
+use crate::{command, netns::process::Process, scratch::Scratch};
 use kernel::Kernel;
 
 const INIT: &str = include_str!("vm/init.sh");
@@ -34,6 +35,12 @@ const BOOT_MODULES: [&str; 11] = [
     "overlay",
 ];
 const MEMORY: &str = "4096";
+/// How long it may take to be gone once its console is closed.
+const GRACE: Duration = Duration::from_secs(10);
+/// How `timeout` says that it was one.
+const TIMED_OUT: i32 = 124;
+/// Lines of the console that are shown when something is wrong.
+const LINES_SHOWN: usize = 20;
 /// What the machine's lines about the job begin with.
 const MARK: &str = "weir-vm: ";
 
@@ -60,16 +67,34 @@ pub fn run(tasks: &[Task], pairs: usize, patience: Duration, mut on_line: impl F
     let kernel = Kernel::prepare()?;
     let scratch = Scratch::create("vm")?;
     let initramfs = initramfs(scratch.path(), &kernel, &job(tasks)).context("cannot make the machine's first file system")?;
-    let mut lines = Vec::new();
-    command::watch(&mut qemu(&kernel, &initramfs, pairs, patience), |line| {
-        let line = line.trim_end_matches('\r');
-        on_line(line);
-        lines.push(line.to_owned());
-    })?;
+    let lines = boot(qemu(&kernel, &initramfs, pairs, patience), &mut on_line)?;
     let release = lines.iter().find_map(|line| marked(line, "ready ")).map(str::to_owned);
-    let last = lines.iter().rev().take(20).rev().map(String::as_str).collect::<Vec<_>>().join("\n    ");
-    let release = release.with_context(|| format!("the machine did not boot; its last lines:\n    {last}"))?;
+    let release = release.with_context(|| format!("the machine did not boot; its last lines:{}", last(&lines)))?;
     Ok((release, ended(&lines)))
+}
+
+/// Runs the machine to its end and returns the lines of its console. It does not outlive this process.
+fn boot(mut qemu: Command, on_line: &mut dyn FnMut(&str)) -> Result<Vec<String>> {
+    let (reader, writer) = std::io::pipe().context("cannot make a pipe")?;
+    qemu.stdin(Stdio::null()).stderr(writer.try_clone().context("cannot duplicate a pipe")?).stdout(writer);
+    let machine = Process::spawn("the virtual machine", &mut qemu)?;
+    // It owns the pipe's writing ends: with them the reader would never meet the end.
+    drop(qemu);
+    let mut lines = Vec::new();
+    for line in BufReader::new(reader).split(b'\n') {
+        let line = line.context("cannot read the machine's console")?;
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        on_line(&line);
+        lines.push(line);
+    }
+    let status = machine.wait(GRACE)?;
+    ensure!(status.code() != Some(TIMED_OUT), "the machine was not done in time; its last lines:{}", last(&lines));
+    ensure!(status.success(), "the machine ended badly ({status}); its last lines:{}", last(&lines));
+    Ok(lines)
+}
+
+fn last(lines: &[String]) -> String {
+    lines.iter().skip(lines.len().saturating_sub(LINES_SHOWN)).map(|line| format!("\n    {line}")).collect()
 }
 
 /// `timeout` ends a machine that hangs. It is emulated in software: that works on every host, virtual ones included.
@@ -87,7 +112,6 @@ fn qemu(kernel: &Kernel, initramfs: &Path, pairs: usize, patience: Duration) -> 
             command.args(["-device", &format!("virtio-net-pci,netdev=net{pair}{end}")]);
         }
     }
-    command.stdin(Stdio::null());
     command
 }
 
