@@ -1,10 +1,12 @@
 //! The one exit of the packet's path: every packet is counted here, once, and nowhere else.
 
 use crate::{
-    counter::{Counters, Traffic},
-    env::{Arrival, Env},
+    counter::{Counters, RuleCounters, Traffic},
+    env::Env,
     reason::Reason,
+    time::Nanos,
     verdict::Verdict,
+    visit::Visit,
 };
 
 /// No rule has to do with the packet.
@@ -57,9 +59,10 @@ impl Outcome {
     }
 }
 
-/// Counts a packet and returns its verdict. `bytes` are those of its IP packet; 0 when it has none that could be read.
+/// Counts a packet and returns its verdict. Its bytes are those of its IP packet; 0 when it has none that could be read.
 #[inline(always)]
-pub fn account<E: Env>(env: &E, arrival: &Arrival, bytes: u32, outcome: &Outcome) -> Verdict {
+pub fn account<E: Env>(env: &E, visit: &Visit, outcome: &Outcome) -> Verdict {
+    let (arrival, bytes) = (&visit.arrival, visit.descriptor.ip_length);
     env.count(arrival.place, |counters| {
         total(counters, outcome);
         traffic(&mut counters.traffic, arrival.egress, bytes, !outcome.verdict.passes());
@@ -68,10 +71,14 @@ pub fn account<E: Env>(env: &E, arrival: &Arrival, bytes: u32, outcome: &Outcome
         env.count_rule(outcome.rule, |counters| {
             if matches!(outcome.event, Event::Created | Event::Decided) {
                 counters.hits += 1;
+                counters.last_hit = visit.now.0;
             }
             if outcome.verdict.passes() {
                 counters.packets += 1;
                 counters.bytes += u64::from(bytes);
+                if visit.needed != 0 {
+                    needed(counters, u32::from(visit.needed), visit.now);
+                }
             }
         });
     }
@@ -80,7 +87,8 @@ pub fn account<E: Env>(env: &E, arrival: &Arrival, bytes: u32, outcome: &Outcome
 
 /// Counts a packet that passes and was learned from, of a flow of this rule, and returns its verdict: [`account`] where nothing else happened.
 #[inline(always)]
-pub fn steady<E: Env>(env: &E, arrival: &Arrival, bytes: u32, rule: u16) -> Verdict {
+pub fn steady<E: Env>(env: &E, visit: &Visit, rule: u16) -> Verdict {
+    let (arrival, bytes) = (&visit.arrival, visit.descriptor.ip_length);
     env.count(arrival.place, |counters| {
         counters.passed += 1;
         traffic(&mut counters.traffic, arrival.egress, bytes, false);
@@ -90,6 +98,20 @@ pub fn steady<E: Env>(env: &E, arrival: &Arrival, bytes: u32, rule: u16) -> Verd
         counters.bytes += u64::from(bytes);
     });
     Verdict::Learn
+}
+
+/// As [`steady`], for a packet of a bypass flow that strict inspection would have dropped for lying past the window.
+#[inline(always)]
+pub fn past_window<E: Env>(env: &E, visit: &Visit, rule: u16) -> Verdict {
+    env.count_rule(rule, |counters| needed(counters, Reason::TcpSeqPastWindow as u32, visit.now));
+    steady(env, visit, rule)
+}
+
+#[inline(always)]
+fn needed(counters: &mut RuleCounters, reason: u32, now: Nanos) {
+    counters.needed += 1;
+    counters.last_needed = now.0;
+    counters.needed_for = reason;
 }
 
 #[inline(always)]

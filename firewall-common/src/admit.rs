@@ -10,7 +10,7 @@ use crate::{
     reason::Reason,
     rule::Timeouts,
     time::Nanos,
-    track::{handshake, ipsec, timeout},
+    track::{handshake, ipsec, shadow, timeout},
     verdict::Verdict,
     visit::Visit,
     wire::tcp::flags,
@@ -64,6 +64,9 @@ fn first_packet(flow: &mut Flow, visit: &Visit, now: Nanos, place: &Admission<'_
     if matches!(descriptor.kind, Kind::Tcp) && descriptor.segment.has(flags::SYN) {
         handshake::learn_syn(&mut flow.initiator, &descriptor.segment);
         record::learn_syn(flow, Sender::Initiator, descriptor);
+    }
+    if matches!(state, State::Bypass) {
+        shadow::admit(flow, &descriptor.segment, now);
     }
     flow.features |= place.features;
     if let Some(security) = descriptor.security() {

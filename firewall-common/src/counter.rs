@@ -86,7 +86,7 @@ impl Traffic {
     }
 }
 
-/// One rule's totals on one CPU.
+/// One rule's totals on one CPU. Times are nanoseconds of the monotonic clock; 0 for never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RuleCounters {
@@ -95,6 +95,31 @@ pub struct RuleCounters {
     /// Packets and bytes of the rule's flows, both directions.
     pub packets: u64,
     pub bytes: u64,
+    /// When the rule last decided a first packet.
+    pub last_hit: u64,
+    /// Packets of its bypass flows that strict inspection would have dropped: see [`crate::track::shadow`].
+    pub needed: u64,
+    /// When the last of them came.
+    pub last_needed: u64,
+    /// Why it would have been dropped: the number of a [`Reason`], 0 for none.
+    pub needed_for: u32,
+    /// A rule's totals are a cache line.
+    pub reserved: [u32; 3],
 }
 
+impl RuleCounters {
+    /// Adds another CPU's: sums of what is counted, and the latest of what happened last.
+    pub fn add(&mut self, other: &Self) {
+        self.hits += other.hits;
+        self.packets += other.packets;
+        self.bytes += other.bytes;
+        self.last_hit = self.last_hit.max(other.last_hit);
+        self.needed += other.needed;
+        if other.last_needed > self.last_needed {
+            (self.last_needed, self.needed_for) = (other.last_needed, other.needed_for);
+        }
+    }
+}
+
+const _: () = assert!(size_of::<RuleCounters>() == 64);
 const _: () = assert!(size_of::<Counters>() == (Reason::SLOTS + 12) * 8);

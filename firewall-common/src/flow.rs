@@ -15,10 +15,10 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{seq::Seq, time::Nanos};
+use crate::{seq::Seq, time::Nanos, verifier::opaque};
 
 /// Number of the layout of every pinned map. Raise it with any change of a map's key or value.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// An address of either family: 16 bytes in network order, IPv4 as `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2).
 ///
@@ -225,7 +225,7 @@ pub struct Flow {
     pub responder_interface: u8,
     /// Window shift offered by the SYN in `pending`; [`NO_SCALE`] for none.
     pub pending_scale: u8,
-    /// Packets that `strict` would have refused and `tolerant` let pass; stays at its maximum.
+    /// Packets that `strict` would have refused and `tolerant` or `bypass` let pass; stays at its maximum.
     pub tolerated: u16,
     /// [`features`]: what its SYNs negotiated and what is done to its segments.
     pub features: u8,
@@ -237,7 +237,8 @@ pub struct Flow {
     pub created: u64,
     /// Time from the first packet to the first that confirms both sides, in microseconds; 0 when unknown.
     pub handshake_micros: u32,
-    /// Initial sequence number of a SYN, or of a second SYN-ACK, that waits for the packet which confirms it.
+    /// Initial sequence number of a SYN, or of a second SYN-ACK, that waits for the packet which confirms it. Under bypass also since
+    /// when the connection has been closed: see [`crate::track::shadow`].
     pub pending: u32,
 }
 
@@ -267,6 +268,8 @@ pub mod flow_marks {
     pub const OVER: u8 = 1 << 0;
     /// Nothing out of the ordinary is known of the flow: see [`crate::track::steady`].
     pub const STEADY: u8 = 1 << 1;
+    /// Four bits: the state strict inspection would have a bypass flow in, see [`crate::track::shadow`].
+    pub const SHADOW: u8 = 0xf0;
 }
 
 /// Bits of [`Flow::features`].
@@ -390,6 +393,14 @@ impl Inspection {
             Self::Tolerant => "tolerant",
             Self::Bypass => "bypass",
         }
+    }
+
+    /// The level the tracker is asked at: under bypass what it says does not count, and it is asked as under strict.
+    #[inline(always)]
+    #[must_use]
+    pub fn of_tracker(self) -> Self {
+        // By a mask and not by a comparison, which would be one more thing for the verifier to tell paths apart by.
+        Self::from_number(opaque(self as u32 & Self::Tolerant as u32) as u8)
     }
 
     /// Unknown numbers are read as the strictest level.

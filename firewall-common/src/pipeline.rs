@@ -19,7 +19,7 @@ use crate::{
     config::config_flags,
     env::{Env, InsertError, Notice},
     event::report,
-    flow::{Flow, FlowKey, Sender, State, flow_flags, flow_marks, peer_flags},
+    flow::{Flow, FlowKey, Inspection, Sender, State, flow_flags, flow_marks, peer_flags},
     fragment, neighbour,
     normalize::{self, randomize},
     packet::Packet,
@@ -29,7 +29,11 @@ use crate::{
     rule::{Action, Rule, ZONE_SELF, rule_flags},
     sanity,
     time::Nanos,
-    track::{self, Context, Next, carry, steady, timeout},
+    track::{
+        self, Context, Next, carry, shadow,
+        steady::{self, Taken},
+        timeout,
+    },
     verdict::Verdict,
     visit::Visit,
 };
@@ -40,7 +44,8 @@ pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Ve
     // It stays where it is written: a copy would read at once what was written in parts, which takes a CPU longest of all.
     let mut outcome = Outcome::dropped(Reason::NoPolicy);
     let judged = match judge(packet, env, visit, &mut outcome) {
-        Ok(Step::Steady) => return account::steady(env, &visit.arrival, visit.descriptor.ip_length, outcome.rule),
+        Ok(Step::Steady) => return account::steady(env, visit, outcome.rule),
+        Ok(Step::Needed) => return account::past_window(env, visit, outcome.rule),
         Ok(_) => change(packet, env, visit, &outcome),
         Err(reason) => Err(reason),
     };
@@ -50,7 +55,7 @@ pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Ve
     if visit.settings.event_kinds != 0 && report::kind(&outcome).is_some() {
         env.report(visit, &mut outcome);
     }
-    account::account(env, &visit.arrival, visit.descriptor.ip_length, &outcome)
+    account::account(env, visit, &outcome)
 }
 
 /// Stage *normalize*, last part: a packet that passes is changed as its flow's profile wants it.
@@ -59,7 +64,7 @@ fn change<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &O
     if visit.edits.changes == 0 || !outcome.verdict.passes() { Ok(()) } else { env.rewrite(packet, visit) }
 }
 
-/// Settles the packet's outcome; all of it but for [`Step::Steady`].
+/// Settles the packet's outcome; all of it but for [`Step::Steady`] and [`Step::Needed`].
 #[inline(always)]
 fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Result<Step, Reason> {
     if visit.arrival.place == 0 {
@@ -108,7 +113,7 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
         step = look_up(packet, env, visit, outcome);
     }
     match step {
-        Step::Steady => return Ok(Step::Steady),
+        Step::Steady | Step::Needed => return Ok(step),
         Step::Done => {}
         _ => env.first(packet, visit, outcome),
     }
@@ -172,6 +177,8 @@ pub enum Step {
     Steady = 7,
     /// Its flow was established on another CPU while the packet was tracked: the record it was tracked in is no longer the flow's.
     Moved = 6,
+    /// As [`Self::Steady`], of a flow under bypass; strict inspection would have dropped it for lying past the window.
+    Needed = 8,
 }
 
 impl Step {
@@ -187,6 +194,7 @@ impl Step {
             5 => Self::Look,
             6 => Self::Moved,
             7 => Self::Steady,
+            8 => Self::Needed,
             _ => Self::First,
         }
     }
@@ -199,6 +207,8 @@ struct Tracked {
     verdict: Verdict,
     next: Next,
     rule: u16,
+    /// [`Visit::needed`].
+    needed: u8,
     /// Highest acknowledgement the packet's receiver had sent before.
     last_ack: u32,
 }
@@ -207,7 +217,7 @@ impl Tracked {
     /// A verdict that nothing was tracked for.
     #[inline(always)]
     const fn untracked(verdict: Verdict, next: Next, rule: u16) -> Self {
-        Self { verdict, next, rule, last_ack: 0 }
+        Self { verdict, next, rule, needed: 0, last_ack: 0 }
     }
 }
 
@@ -230,24 +240,44 @@ fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Trac
     }
     let merged = visit.arrival.egress || visit.software;
     let generation = visit.settings.generation;
-    let context = Context { descriptor: &visit.descriptor, sender, now, generation, timeouts: &rule.timeouts, checks: rule.checks, merged };
+    let context = Context {
+        descriptor: &visit.descriptor,
+        sender,
+        now,
+        generation,
+        timeouts: &rule.timeouts,
+        expires: Nanos(rule.expires),
+        checks: rule.checks,
+        merged,
+    };
     let (_, to) = flow.peers_mut(sender);
     let last_ack = to.ack;
     let transition = track::step(flow, &context);
-    Tracked { verdict: transition.verdict, next: transition.next, rule: flow.rule, last_ack }
+    let needed = transition.needed.map_or(0, |reason| reason as u8);
+    Tracked { verdict: transition.verdict, next: transition.next, rule: flow.rule, needed, last_ack }
 }
 
-/// Takes an ordinary segment into the record of a steady flow and returns the flow's rule; [`NO_RULE`] when it must take the long way,
-/// [`track_packet`].
+/// Takes an ordinary segment into the record of a steady flow and returns the flow's rule, with [`PAST_WINDOW`] where that is to be counted;
+/// [`NO_RULE`] when the segment must take the long way, [`track_packet`].
 #[inline(always)]
-fn track_ordinary(visit: &Visit, flow: &mut Flow) -> u16 {
+fn track_ordinary(visit: &Visit, flow: &mut Flow) -> u32 {
     let sender = flow.sender(visit.descriptor.source_is_low);
     let known = flow.marks & flow_marks::STEADY != 0
         && flow.identity == FlowKey::identity(&visit.descriptor.key)
         && !flow.expired(visit.now, visit.settings.timeout_scale)
         && from_right_zone(visit, flow, sender);
-    if known && steady::advance(flow, &visit.descriptor, sender, visit.now) { flow.rule } else { NO_RULE }
+    if !known {
+        return u32::from(NO_RULE);
+    }
+    match steady::advance(flow, &visit.descriptor, sender, visit.now) {
+        Taken::Not => u32::from(NO_RULE),
+        Taken::InOrder => u32::from(flow.rule),
+        Taken::PastWindow => u32::from(flow.rule) | PAST_WINDOW,
+    }
 }
+
+/// Beside a rule's number: [`Taken::PastWindow`].
+const PAST_WINDOW: u32 = 1 << 16;
 
 /// The zone the packet came from must be that of the side that sent it: a spoofed source does not get into a flow from elsewhere.
 #[inline(always)]
@@ -270,6 +300,12 @@ fn adopt(visit: &Visit, flow: &mut Flow, decision: &Decision, rule: &Rule) {
     flow.timeout = timeout::of(flow, visit.descriptor.key.protocol, &rule.timeouts);
 }
 
+/// True when the time of the flow's rule is over: no flow outlives its rule, whether or not a controller is there to make that a new policy.
+#[inline(always)]
+const fn is_over(visit: &Visit, rule: &Rule) -> bool {
+    rule.expires != 0 && visit.now.0 >= rule.expires && !visit.revalidated
+}
+
 /// Stage *track* for a flow in the established table.
 #[inline(always)]
 pub fn confirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) -> Step {
@@ -280,17 +316,21 @@ pub fn confirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, out
     }
     if glance.marks & flow_marks::STEADY != 0 && steady::is_ordinary(&visit.descriptor) {
         let rule = env.with_established(&found, |flow| track_ordinary(visit, flow));
-        if rule != NO_RULE {
-            outcome.rule = rule;
-            return Step::Steady;
+        if rule != u32::from(NO_RULE) {
+            outcome.rule = rule as u16;
+            return if rule & PAST_WINDOW == 0 { Step::Steady } else { Step::Needed };
         }
     }
     let Some(rule) = env.rule(visit.slot(), u32::from(glance.entry)) else { return Step::Done };
+    if is_over(visit, rule) {
+        return Step::Stale;
+    }
     if normalize::asks(visit, rule, glance.features, true) {
         *outcome = Outcome::new(Verdict::Drop(Reason::NoPolicy), rule.number, Event::None);
         return Step::Look;
     }
     let tracked = env.with_established(&found, |flow| track_packet(visit, visit.now, flow, rule));
+    visit.needed = tracked.needed;
     if matches!(tracked.verdict, Verdict::Learn) {
         normalize::after(env, visit, tracked.last_ack);
     }
@@ -306,12 +346,16 @@ pub fn unconfirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, o
         return Step::Stale;
     }
     let Some(rule) = env.rule(visit.slot(), u32::from(glance.entry)) else { return Step::Done };
+    if is_over(visit, rule) {
+        return Step::Stale;
+    }
     if normalize::asks(visit, rule, glance.features, false) {
         *outcome = Outcome::new(Verdict::Drop(Reason::NoPolicy), rule.number, Event::None);
         return Step::Look;
     }
     let now = env.precise_now();
     let tracked = env.with_embryonic(&found, |flow| track_packet(visit, now, flow, rule));
+    visit.needed = tracked.needed;
     let establish = match tracked.next {
         Next::Establish => true,
         Next::EstablishOneSided => env.count_one_sided(tracked.rule) < rule.one_sided_quota,
@@ -484,6 +528,9 @@ fn try_first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Resul
         return Ok(Outcome::new(Verdict::Drop(reason), decision.rule, Event::None));
     }
     let verdict = admit::admit(env, visit, &Admission { decision, zones, features, timeouts: &rule.timeouts })?;
+    if matches!(decision.inspection(), Inspection::Bypass) && matches!(visit.descriptor.kind, Kind::Tcp) {
+        visit.needed = shadow::refuse_first(&visit.descriptor.segment).map_or(0, |reason| reason as u8);
+    }
     if features != 0 && matches!(verdict, Verdict::NoLearn) {
         // Another CPU's flow, or none: then nothing would shift its answers back.
         let randomized = env.embryonic(&visit.descriptor.key).is_some_and(|found| env.glance(&found).features & features != 0);

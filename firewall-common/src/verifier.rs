@@ -122,6 +122,25 @@ fn nothing() -> u64 {
     nothing
 }
 
+/// A byte of a record, loaded here and nowhere else: what is known of an earlier load is not known of this one.
+#[inline(always)]
+#[must_use]
+pub fn reread(byte: &u8) -> u8 {
+    // SAFETY: a reference is valid to be read.
+    unsafe { core::ptr::read_volatile(byte) }
+}
+
+/// The same value, by way of a record's word that is free for it: all paths that lead here are one from here on, whatever value each has.
+#[inline(always)]
+#[must_use]
+pub fn merged(value: u32, by: &mut u32) -> u32 {
+    // SAFETY: a reference is valid to be written and read.
+    unsafe {
+        core::ptr::write_volatile(by, value);
+        core::ptr::read_volatile(by)
+    }
+}
+
 macro_rules! loads {
     ($($load:ident -> $word:ty, $bytes:literal, $instruction:literal;)+) => {
         $(

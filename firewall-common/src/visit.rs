@@ -24,6 +24,9 @@ pub struct Visit {
     pub software: bool,
     /// Zone a first packet leaves by, once it is known.
     pub to_zone: u8,
+    /// Why strict inspection would have dropped the packet that passes under bypass: the number of a [`Reason`](crate::reason::Reason), or
+    /// 0. See [`crate::track::shadow`].
+    pub needed: u8,
     pub arrival: Arrival,
     pub settings: Settings,
     pub now: Nanos,
@@ -40,6 +43,7 @@ impl Visit {
             revalidated: false,
             software: false,
             to_zone: NO_ZONE,
+            needed: 0,
             arrival,
             settings,
             now,

@@ -5,6 +5,7 @@ use firewall_common::{
     flow::{Flow, FlowKey, Inspection, NO_SCALE, Peer, Sender, State, flow_flags, flow_marks, peer_flags},
     normalize::checks,
     parse::{Descriptor, Kind},
+    reason::Reason,
     rule::{Action, Timeouts},
     seq::Seq,
     testing::{
@@ -15,7 +16,10 @@ use firewall_common::{
         world::World,
     },
     time::Nanos,
-    track::{self, Context, Transition, steady},
+    track::{
+        self, Context, Transition, shadow,
+        steady::{self, Taken},
+    },
     wire::tcp::{Options, Segment, flags, marks},
 };
 
@@ -60,10 +64,11 @@ fn flow(random: &mut Rng) -> Flow {
         own.ack = near(random, other);
         own.edge = near(random, other.wrapping_add(60_000));
     }
-    let usual = pick(random, (State::Established, Inspection::Strict), &[(State::Bypass, Inspection::Bypass)]);
+    let bypass = (State::Bypass, Inspection::Bypass);
+    let usual = if random.u8(..4) == 0 { bypass } else { (State::Established, Inspection::Strict) };
     let state = pick(random, usual.0, &State::ALL);
     let inspection = pick(random, usual.1, &[Inspection::Strict, Inspection::Tolerant, Inspection::Bypass]);
-    Flow {
+    let mut flow = Flow {
         generation: pick(random, 4, &[6]),
         last_seen: 1_000,
         timeout: pick(random, 7_440_000, &[5]),
@@ -76,7 +81,11 @@ fn flow(random: &mut Rng) -> Flow {
         initiator,
         responder,
         ..Flow::default()
+    };
+    if state == State::Bypass {
+        shadow::set_state(&mut flow, pick(random, State::Established, &State::ALL) as u8);
     }
+    flow
 }
 
 fn descriptor(random: &mut Rng, flow: &Flow, sender: Sender) -> Descriptor {
@@ -103,7 +112,7 @@ fn descriptor(random: &mut Rng, flow: &Flow, sender: Sender) -> Descriptor {
 #[test]
 fn the_short_way_is_the_long_way() {
     let mut random = Rng::with_seed(7);
-    let (mut taken, mut bypassed, mut left, mut unsettled) = (0, 0, 0, 0);
+    let (mut taken, mut bypassed, mut past, mut left, mut unsettled) = (0, 0, 0, 0, 0);
     for case in 0..2_000_000 {
         let mut flow = flow(&mut random);
         let sender = if random.bool() { Sender::Initiator } else { Sender::Responder };
@@ -112,8 +121,9 @@ fn the_short_way_is_the_long_way() {
         let asked =
             pick(&mut random, checks::DEFAULT, &[0, checks::ASA, checks::EXCEED_MSS, checks::OUT_OF_ORDER, checks::WINDOW_VARIATION]);
         let merged = random.bool();
-        let context =
-            Context { descriptor: &descriptor, sender, now: Nanos(5_000), generation: 4, timeouts: &timeouts, checks: asked, merged };
+        let expires = Nanos(pick(&mut random, 0, &[6_000, u64::MAX]));
+        let now = Nanos(5_000);
+        let context = Context { descriptor: &descriptor, sender, now, generation: 4, timeouts: &timeouts, expires, checks: asked, merged };
         steady::settle(&mut flow, &context);
         // Another CPU may have given it to a rule that asks for more than this one.
         assert!(
@@ -125,18 +135,26 @@ fn the_short_way_is_the_long_way() {
             continue;
         }
         let mut short = flow;
-        if !steady::advance(&mut short, &descriptor, sender, context.now) {
-            assert_eq!(short, flow, "case {case}: it left the segment, and a trace");
-            left += 1;
-            continue;
-        }
+        let needed = match steady::advance(&mut short, &descriptor, sender, context.now) {
+            Taken::Not => {
+                assert_eq!(short, flow, "case {case}: it left the segment, and a trace");
+                left += 1;
+                continue;
+            }
+            Taken::InOrder => None,
+            Taken::PastWindow => Some(Reason::TcpSeqPastWindow),
+        };
         let mut long = flow;
-        assert_eq!(track::step(&mut long, &context), Transition::LEARN, "case {case}: {flow:?} {descriptor:?}");
+        let transition = Transition { needed, ..Transition::LEARN };
+        assert_eq!(track::step(&mut long, &context), transition, "case {case}: {flow:?} {descriptor:?}");
         assert_eq!(short, long, "case {case}: {flow:?} {descriptor:?}");
+        assert_ne!(expires, Nanos(6_000), "case {case}: the end of its rule would pass unseen");
         taken += 1;
+        past += u32::from(needed.is_some());
         bypassed += u32::from(flow.inspection == Inspection::Bypass as u8);
     }
-    assert!(taken > 100_000 && bypassed > 50_000 && left > 100_000, "{taken} taken, {bypassed} of them under bypass, {left} left");
+    let counted = format!("{taken} taken, {bypassed} of them under bypass, {past} of those past the window, {left} left");
+    assert!(taken > 100_000 && bypassed > 20_000 && past > 2_000 && left > 100_000, "{counted}");
     assert!(unsettled > 100_000, "{unsettled} unsettled");
 }
 

@@ -237,6 +237,7 @@ mod tests {
             idle_seconds: 0.0,
             expires_in_seconds: 0.0,
             quality: Quality::default(),
+            needed: 0,
             ipsec: None,
         }
     }

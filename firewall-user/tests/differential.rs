@@ -24,6 +24,7 @@ use firewall_common::{
         world::World,
     },
     time::Nanos,
+    track::shadow,
     verdict::Verdict,
 };
 use firewall_user::policy::{self, Clock, Numbers, Source};
@@ -154,7 +155,7 @@ fn policies() -> Vec<Tables> {
 
 /// A record without what the two clocks make different.
 fn timeless(flow: Flow) -> Flow {
-    Flow { last_seen: 0, created: 0, handshake_micros: 0, ..flow }
+    shadow::timeless(Flow { last_seen: 0, created: 0, handshake_micros: 0, ..flow })
 }
 
 fn records(subject: &mut impl Subject) -> BTreeMap<Vec<u8>, (FlowKey, Flow, bool)> {

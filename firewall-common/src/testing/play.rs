@@ -1,12 +1,13 @@
 //! Plays a script against a firewall: the pipeline on the host or the object in the kernel, whichever stands behind [`Subject`].
 
 use crate::{
-    counter::Counters,
+    counter::{Counters, RuleCounters},
     env::Arrival,
     event,
     flow::{Endpoint, Flow, FlowKey, Inspection, Peer, State, flow_flags, flow_marks},
     normalize::randomize,
     parse::{self, Descriptor},
+    reason::Reason,
     rule::{Action, Rule},
     seq::Seq,
     testing::{
@@ -15,7 +16,7 @@ use crate::{
         host::{CLIENT, Family, Host, OTHER, SERVER},
         profiles,
         script::{self, About, Edit, Expect, Kind, Line, Number, Outcome, Place, Record, Send, Side, Step},
-        tables::Tables,
+        tables::{THE_RULE, Tables},
         world::{Faults, SECRET, World},
     },
     time::Nanos,
@@ -51,6 +52,8 @@ pub trait Subject {
     /// Lets time pass for one flow only.
     fn age(&mut self, key: &FlowKey, by: Nanos);
     fn counters(&mut self) -> Counters;
+    /// Totals of the one rule of the policies of [`Tables`].
+    fn rule_counters(&mut self) -> RuleCounters;
     /// From now on another CPU holds the record of every datagram there is, or lets go of it.
     fn hold_datagrams(&mut self, held: bool);
     /// Judges two packets at once where there are CPUs for it, and tells which passed.
@@ -104,6 +107,10 @@ impl Subject for World {
         Self::counters(self)
     }
 
+    fn rule_counters(&mut self) -> RuleCounters {
+        Self::rule_counters(self, THE_RULE)
+    }
+
     fn hold_datagrams(&mut self, held: bool) {
         self.faults.set(Faults { busy: held, ..self.faults.get() });
     }
@@ -153,14 +160,72 @@ const LEVELS: [Inspection; 3] = [Inspection::Strict, Inspection::Bypass, Inspect
 /// # Errors
 /// The first line whose packet fared otherwise than expected, with the packet.
 pub fn play(case: &Case, level: Inspection, family: Family, seed: u64, subject: &mut impl Subject) -> Result<usize, String> {
+    let column = LEVELS.iter().position(|candidate| *candidate == level).unwrap_or(0);
+    let mut sent = 0;
+    each(case, level, family, seed, subject, |subject, turn| {
+        let complaint = check(subject, turn.frame, turn.arrival, &turn.expect[column], turn.becomes);
+        complaint.map_err(|complaint| report(case, level, family, seed, turn.line, turn.frame, &complaint))?;
+        sent += 1;
+        Ok(())
+    })?;
+    Ok(sent)
+}
+
+/// What became of one packet of a case.
+#[derive(Clone, Debug)]
+pub struct Fared {
+    pub line: String,
+    pub frame: Vec<u8>,
+    pub verdict: Verdict,
+    /// Why strict inspection would have dropped it, where it was counted as needed.
+    pub needed: Option<Reason>,
+}
+
+/// Plays a case under one inspection level and tells what became of each packet, whatever was expected.
+///
+/// # Errors
+/// A script that cannot be read.
+pub fn fare(case: &Case, level: Inspection, family: Family, seed: u64, subject: &mut impl Subject) -> Result<Vec<Fared>, String> {
+    let mut fared = Vec::new();
+    each(case, level, family, seed, subject, |subject, turn| {
+        let before = subject.rule_counters().needed;
+        let verdict = subject.judge(turn.frame, turn.arrival);
+        let needed = needed_since(subject, before);
+        fared.push(Fared { line: turn.line.text.clone(), frame: turn.frame.to_vec(), verdict, needed });
+        Ok(())
+    })?;
+    Ok(fared)
+}
+
+/// Why the last packet was needed, when there were so many needed ones before it.
+fn needed_since(subject: &mut impl Subject, before: u64) -> Option<Reason> {
+    let counters = subject.rule_counters();
+    if counters.needed == before { None } else { u8::try_from(counters.needed_for).ok().and_then(Reason::from_number) }
+}
+
+/// One packet's turn.
+struct Turn<'a> {
+    line: &'a Line,
+    frame: &'a [u8],
+    arrival: Arrival,
+    expect: &'a [Expect; 3],
+    becomes: &'a [u8],
+}
+
+fn each<S: Subject>(
+    case: &Case,
+    level: Inspection,
+    family: Family,
+    seed: u64,
+    subject: &mut S,
+    mut send: impl FnMut(&mut S, &Turn<'_>) -> Result<(), String>,
+) -> Result<(), String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let lines = script::parse(case.script).map_err(|why| format!("{}: {why}", case.id))?;
     let mut conversation = Conversation::new(&mut random);
-    let column = LEVELS.iter().position(|candidate| *candidate == level).unwrap_or(0);
     subject.clear();
     subject.load(&policy(level.name(), level)?);
     subject.set_flags(0);
-    let mut sent = 0;
     for line in &lines {
         match &line.step {
             Step::Wait(time) => subject.advance(*time),
@@ -174,13 +239,12 @@ pub fn play(case: &Case, level: Inspection, family: Family, seed: u64, subject: 
             Step::Send { packet, expect, becomes } => {
                 let (frame, arrival) = frame(packet, family, &conversation);
                 let becomes = becomes.as_ref().map(|packet| self::frame(packet, family, &conversation).0);
-                let complaint = check(subject, &frame, arrival, &expect[column], becomes.as_ref().unwrap_or(&frame));
-                complaint.map_err(|complaint| report(case, level, family, seed, line, &frame, &complaint))?;
-                sent += 1;
+                let becomes = becomes.as_ref().unwrap_or(&frame);
+                send(subject, &Turn { line, frame: &frame, arrival, expect, becomes })?;
             }
         }
     }
-    Ok(sent)
+    Ok(())
 }
 
 fn report(case: &Case, level: Inspection, family: Family, seed: u64, line: &Line, frame: &[u8], complaint: &str) -> String {
@@ -232,10 +296,11 @@ fn check(subject: &mut impl Subject, frame: &[u8], arrival: Arrival, expect: &Ex
     }
     let key = if readable { descriptor.key } else { FlowKey::default() };
     let before = subject.flow(&key);
+    let needed_before = subject.rule_counters().needed;
     let (verdict, changed) = subject.judge_and_change(frame, arrival);
     let after = subject.flow(&key);
     let wanted = match expect.outcome {
-        Outcome::Pass => Verdict::Learn,
+        Outcome::Pass | Outcome::Needed(_) | Outcome::Unneeded => Verdict::Learn,
         Outcome::NoState | Outcome::Noted | Outcome::Untouched | Outcome::Forward => Verdict::NoLearn,
         Outcome::Drop(reason) | Outcome::Close(reason) => Verdict::Drop(reason),
         Outcome::Answer => Verdict::Answer,
@@ -245,6 +310,15 @@ fn check(subject: &mut impl Subject, frame: &[u8], arrival: Arrival, expect: &Ex
     }
     if verdict.passes() && changed != becomes {
         return Err(format!("it goes on as {}, not {}", hex(&changed), hex(becomes)));
+    }
+    let wanted = match expect.outcome {
+        Outcome::Needed(reason) => Some(Some(reason)),
+        Outcome::Unneeded | Outcome::Drop(_) => Some(None),
+        _ => None,
+    };
+    let needed = needed_since(subject, needed_before);
+    if wanted.is_some_and(|wanted| wanted != needed) {
+        return Err(format!("needed for {needed:?}; the record was {before:?}, and is {after:?}"));
     }
     match (expect.record, after) {
         (Record::None, Some((flow, _))) => return Err(format!("a record is left: {flow:?}")),
@@ -273,7 +347,7 @@ fn unchanged(outcome: Outcome, before: &Flow, after: &Flow) -> Result<(), String
     let judged_again = before.generation != after.generation;
     let (mut old, mut new) = (*before, *after);
     match outcome {
-        Outcome::Pass | Outcome::Forward | Outcome::Answer => return Ok(()),
+        Outcome::Pass | Outcome::Needed(_) | Outcome::Unneeded | Outcome::Forward | Outcome::Answer => return Ok(()),
         Outcome::Close(_) if after.state == State::Closed as u8 => return Ok(()),
         Outcome::Close(_) => return Err(format!("the connection is not over: {after:?}")),
         Outcome::Drop(_) | Outcome::NoState | Outcome::Noted | Outcome::Untouched if judged_again => return Ok(()),

@@ -28,6 +28,8 @@
 //! | `forward` | passes without learning; nothing is said of a record |
 //! | `drop:REASON` | dropped, counted under this reason; the record is as before, byte for byte |
 //! | `answer` | refused with an answer |
+//! | `needed:REASON` | as `pass`, under bypass; counted as needed, for strict inspection would have dropped it for this reason |
+//! | `unneeded` | as `pass`, under bypass; not counted as needed |
 //! | `close:REASON` | dropped, counted under this reason; the connection is over |
 //!
 //! `=> PACKET` after the expectations is the packet that goes on, with checksums as its own; without it the packet goes on as it came.
@@ -195,6 +197,8 @@ pub enum Outcome {
     Forward,
     Drop(Reason),
     Close(Reason),
+    Needed(Reason),
+    Unneeded,
     Answer,
 }
 
@@ -345,12 +349,14 @@ fn expect(text: &str) -> Result<Expect, String> {
         "untouched" => Outcome::Untouched,
         "forward" => Outcome::Forward,
         "answer" => Outcome::Answer,
+        "unneeded" => Outcome::Unneeded,
         other => {
             let (kind, name) = other.split_once(':').ok_or_else(|| format!("no outcome: {other}"))?;
             let reason = *Reason::ALL.iter().find(|reason| reason.name() == name).ok_or_else(|| format!("no reason: {name}"))?;
             match kind {
                 "drop" => Outcome::Drop(reason),
                 "close" => Outcome::Close(reason),
+                "needed" => Outcome::Needed(reason),
                 _ => return Err(format!("no outcome: {other}")),
             }
         }

@@ -28,6 +28,7 @@ use crate::{
     rule::{Block, Dimension, Row, Rule, ZONE_SELF},
     testing::{frame::Changing, tables::Tables},
     time::Nanos,
+    track::shadow,
     verdict::Verdict,
     visit::Visit,
 };
@@ -265,7 +266,10 @@ impl World {
     pub fn age(&self, key: &FlowKey, by: Nanos) {
         for table in [&self.established, &self.embryonic] {
             if let Some((record, _)) = table.borrow().entries.get(key) {
-                change(record, |flow| flow.last_seen = flow.last_seen.saturating_sub(by.0));
+                change(record, |flow| {
+                    flow.last_seen = flow.last_seen.saturating_sub(by.0);
+                    shadow::grow_older(flow, by);
+                });
             }
         }
         if let Some(history) = self.histories.borrow_mut().get_mut(key) {

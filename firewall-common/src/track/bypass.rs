@@ -1,9 +1,10 @@
 //! TCP state bypass: TCP is treated like UDP. No handshake, no sequence numbers, no state machine; what is left is a timer.
+//!
+//! What strict inspection would have said is followed beside it ([`super::shadow`]). Nothing here looks at that.
 
 use crate::{
-    flow::{Flow, Sender, State, flow_flags, peer_flags},
-    track::{Next, Transition, tcp_window},
-    verdict::Verdict,
+    flow::{Flow, Sender, State, flow_flags},
+    track::{Next, Transition},
     wire::tcp::{Segment, flags},
 };
 
@@ -16,11 +17,6 @@ pub fn step(flow: &mut Flow, sender: Sender, segment: &Segment) -> Transition {
     flow.state = State::Bypass as u8;
     let first_reply = matches!(sender, Sender::Responder) && !flow.has(flow_flags::REPLIED);
     if segment.has(flags::SYN) {
-        // Kept for the day the rule becomes strict again: nothing else can tell the window's scale, or a late repetition from an attack.
-        let (peer, _) = flow.peers_mut(sender);
-        tcp_window::learn_scale(peer, segment);
-        peer.isn = segment.seq.0;
-        peer.flags |= if segment.has(flags::ACK) { peer_flags::SYN | peer_flags::SYN_ACK } else { peer_flags::SYN };
         flow.flags &= !flow_flags::CLOSING;
     }
     if segment.has(flags::FIN) || segment.has(flags::RST) {
@@ -41,7 +37,7 @@ pub fn step(flow: &mut Flow, sender: Sender, segment: &Segment) -> Transition {
     }
     let (peer, _) = flow.peers_mut(sender);
     if peer.packets + 1 >= ONE_SIDED_AFTER {
-        return Transition { verdict: Verdict::Learn, next: Next::EstablishOneSided };
+        return Transition { next: Next::EstablishOneSided, ..Transition::LEARN };
     }
     Transition::LEARN
 }

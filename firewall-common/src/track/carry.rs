@@ -2,7 +2,7 @@
 
 use crate::{
     flow::{Flow, Peer, State, flow_flags, flow_marks, peer_flags},
-    track::tcp_state,
+    track::{shadow, tcp_state},
 };
 
 /// Bits of a peer that are set and never cleared once its SYN is acknowledged.
@@ -18,9 +18,13 @@ pub fn over(flow: &mut Flow, late: &Flow) {
     peer(&mut flow.initiator, &late.initiator);
     peer(&mut flow.responder, &late.responder);
     flow.flags |= late.flags & (flow_flags::REPLIED | flow_flags::RESET);
-    flow.marks = (flow.marks | late.marks) & !flow_marks::STEADY;
+    flow.marks = (flow.marks | late.marks & !flow_marks::SHADOW) & !flow_marks::STEADY;
     if late.last_seen > flow.last_seen {
         flow.last_seen = late.last_seen;
+    }
+    if flow.state == State::Bypass as u8 {
+        shadow::carry(flow, late);
+        return;
     }
     let state = if late.state == State::Closed as u8 {
         State::Closed as u8

@@ -7,6 +7,7 @@ pub mod handshake;
 pub mod ipsec;
 pub mod other;
 pub mod piece;
+pub mod shadow;
 pub mod steady;
 pub mod tcp_state;
 pub mod tcp_window;
@@ -20,6 +21,7 @@ use crate::{
     rule::Timeouts,
     time::Nanos,
     verdict::Verdict,
+    verifier,
     wire::tcp::flags,
 };
 
@@ -43,18 +45,25 @@ pub enum Next {
 pub struct Transition {
     pub verdict: Verdict,
     pub next: Next,
+    /// Why strict inspection would have refused the packet of a bypass flow: see [`shadow`].
+    pub needed: Option<Reason>,
 }
 
 impl Transition {
-    pub const LEARN: Self = Self { verdict: Verdict::Learn, next: Next::Stay };
-    pub const NO_LEARN: Self = Self { verdict: Verdict::NoLearn, next: Next::Stay };
-    pub const ESTABLISH: Self = Self { verdict: Verdict::Learn, next: Next::Establish };
+    pub const LEARN: Self = Self::of(Verdict::Learn, Next::Stay);
+    pub const NO_LEARN: Self = Self::of(Verdict::NoLearn, Next::Stay);
+    pub const ESTABLISH: Self = Self::of(Verdict::Learn, Next::Establish);
     /// The verdict is that of the packet judged anew.
-    pub const REOPEN: Self = Self { verdict: Verdict::NoLearn, next: Next::Reopen };
+    pub const REOPEN: Self = Self::of(Verdict::NoLearn, Next::Reopen);
+
+    #[inline(always)]
+    const fn of(verdict: Verdict, next: Next) -> Self {
+        Self { verdict, next, needed: None }
+    }
 
     #[inline(always)]
     pub const fn drop(reason: Reason) -> Self {
-        Self { verdict: Verdict::Drop(reason), next: Next::Stay }
+        Self::of(Verdict::Drop(reason), Next::Stay)
     }
 }
 
@@ -68,6 +77,8 @@ pub struct Context<'a> {
     pub generation: u32,
     /// The rule's idle times.
     pub timeouts: &'a Timeouts,
+    /// When the rule's time is over; [`Nanos`] of 0 for never.
+    pub expires: Nanos,
     /// The rule's [`crate::normalize::checks`].
     pub checks: u32,
     /// The packet may be of more than one segment: not cut yet, or put together by a device.
@@ -92,7 +103,6 @@ fn judge(flow: &mut Flow, context: &Context<'_>) -> Transition {
     let state_before = flow.state;
     let inspection = Inspection::from_number(flow.inspection);
     let mut transition = match (context.descriptor.kind, inspection) {
-        (Kind::Tcp, Inspection::Bypass) => bypass::step(flow, context.sender, &context.descriptor.segment),
         (Kind::Tcp, _) => tcp(flow, context, inspection),
         _ => other::step(flow, context.sender, context.descriptor),
     };
@@ -111,14 +121,24 @@ fn judge(flow: &mut Flow, context: &Context<'_>) -> Transition {
     transition
 }
 
-/// A segment that the rule's profile has nothing against, as far as the record tells.
+/// A segment of TCP. The tracker is asked once, in one place, whether what it says counts or is only the flow's [`shadow`]: two of it would be
+/// more than the verifier has patience for.
 #[inline(always)]
 fn tcp(flow: &mut Flow, context: &Context<'_>, inspection: Inspection) -> Transition {
-    if let Some(reason) = record::refuse(flow, context) {
+    let kept = shadow::Kept::of(flow);
+    if matches!(inspection, Inspection::Bypass) {
+        shadow::enter(flow, context);
+    } else if let Some(reason) = record::refuse(flow, context) {
         return Transition::drop(reason);
     }
-    let edge = record::edge_inspection(inspection, context.checks);
-    let transition = tcp_state::step(flow, context.sender, &context.descriptor.segment, inspection, edge, context.now);
+    let level = inspection.of_tracker();
+    let edge = record::edge_inspection(level, context.checks);
+    let transition = tcp_state::step(flow, context.sender, &context.descriptor.segment, level, edge, context.now);
+    // Read again, so that the verifier need not remember over all of the tracker which of the two it was.
+    if verifier::reread(&flow.inspection) == Inspection::Bypass as u8 {
+        let needed = shadow::leave(flow, context, &kept, &transition);
+        return Transition { needed, ..bypass::step(flow, context.sender, &context.descriptor.segment) };
+    }
     match transition.verdict {
         // A dropped segment has left no trace, so it may still pass without one.
         Verdict::Drop(Reason::TcpInvalidAck) if record::tolerates_ack(flow, context) => Transition::NO_LEARN,
@@ -173,7 +193,8 @@ fn count(flow: &mut Flow, context: &Context<'_>) {
 
 /// Gives a live flow to another rule, or to the same rule with another inspection.
 ///
-/// A flow that leaves bypass has no numbers to be strict with: the next segment of each side teaches them, and none is dropped for it.
+/// A flow that leaves bypass may have had any numbers: the next segment of each side teaches them, and none is dropped for it. Of one that
+/// comes under bypass strict inspection goes on in its [`shadow`].
 #[inline(always)]
 pub fn relevel(flow: &mut Flow, kind: Kind, inspection: Inspection) {
     let before = Inspection::from_number(flow.inspection);
@@ -182,12 +203,17 @@ pub fn relevel(flow: &mut Flow, kind: Kind, inspection: Inspection) {
     if !matches!(kind, Kind::Tcp) || (before as u8 == Inspection::Bypass as u8) == (inspection as u8 == Inspection::Bypass as u8) {
         return;
     }
-    flow.flags &= !(flow_flags::ONE_SIDED | flow_flags::CLOSING | flow_flags::PENDING_SYN | flow_flags::PENDING_SYN_ACK);
+    flow.flags &= !(flow_flags::ONE_SIDED | flow_flags::CLOSING);
     if inspection as u8 == Inspection::Bypass as u8 {
+        shadow::take_over(flow);
         flow.state = State::Bypass as u8;
         // A flow in the middle of its handshake is still embryonic: the next reply establishes it.
         flow.flags &= !flow_flags::REPLIED;
-    } else if flow.initiator.packets == 1
+        return;
+    }
+    shadow::set_state(flow, shadow::NONE);
+    flow.flags &= !(flow_flags::PENDING_SYN | flow_flags::PENDING_SYN_ACK);
+    if flow.initiator.packets == 1
         && flow.initiator.flags & (peer_flags::SYN | peer_flags::SYN_ACK) == peer_flags::SYN
         && !flow.has(flow_flags::REPLIED)
     {

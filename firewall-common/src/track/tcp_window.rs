@@ -209,8 +209,11 @@ pub fn relearn(flow: &mut Flow) {
     if both_seen {
         settle_scale(&mut flow.initiator, &mut flow.responder);
     } else {
-        flow.initiator.scale = MOST_SCALE;
-        flow.responder.scale = MOST_SCALE;
+        // As if both SYNs had offered it, so that it is still there the next time.
+        for peer in [&mut flow.initiator, &mut flow.responder] {
+            peer.scale = MOST_SCALE;
+            peer.flags |= peer_flags::SCALE_OFFERED;
+        }
     }
     let known = peer_flags::SCALE_OFFERED | peer_flags::SYN_ACK;
     let unknown = peer_flags::SYN | peer_flags::SYN_ACKED | peer_flags::RELEARN | peer_flags::MIDSTREAM;

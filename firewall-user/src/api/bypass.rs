@@ -31,6 +31,9 @@ pub struct BypassAdded {
     pub file: String,
     pub generation: u32,
     pub warnings: Vec<String>,
+    /// When the rule's time is over; null for never.
+    #[serde(default)]
+    pub expires: Option<String>,
 }
 
 /// Body of `DELETE /v1/bypass`.
@@ -65,6 +68,33 @@ pub struct BypassRule {
     pub because: Option<String>,
     pub expires: Option<String>,
     pub expired: bool,
+    /// Null without an end, 0 when it is over.
+    #[serde(default)]
+    pub expires_in_seconds: Option<u64>,
     pub flows: u64,
     pub hits: u64,
+    /// When it last decided a first packet, `2027-06-30T18:00:00Z`; null for never.
+    #[serde(default)]
+    pub last_hit: Option<String>,
+    #[serde(default)]
+    pub last_hit_seconds_ago: Option<u64>,
+    /// Packets of its flows that strict inspection would have dropped.
+    #[serde(default)]
+    pub needed: u64,
+    /// When the last of them came; null for never.
+    #[serde(default)]
+    pub last_needed: Option<String>,
+    #[serde(default)]
+    pub last_needed_seconds_ago: Option<u64>,
+    /// Drop reason strict inspection would have had for it.
+    #[serde(default)]
+    pub needed_for: Option<String>,
+    /// Since when all this is known.
+    #[serde(default)]
+    pub known_since: String,
+    #[serde(default)]
+    pub known_for_seconds: u64,
+    /// Since it was last needed, or else for as long as it is known.
+    #[serde(default)]
+    pub not_needed_for_seconds: u64,
 }

@@ -30,6 +30,11 @@ pub struct RuleCounters {
     pub name: String,
     /// First packets the rule decided.
     pub hits: u64,
+    /// When it last decided one, `2027-06-30T18:00:00Z`; null for never.
+    #[serde(default)]
+    pub last_hit: Option<String>,
+    #[serde(default)]
+    pub last_hit_seconds_ago: Option<u64>,
     /// Live flows it admitted.
     pub flows: u64,
     pub packets: u64,

@@ -22,6 +22,9 @@ pub struct Flow {
     pub idle_seconds: f64,
     pub expires_in_seconds: f64,
     pub quality: Quality,
+    /// Under bypass: packets that strict inspection would have dropped, at most 65535. 0 at other levels.
+    #[serde(default)]
+    pub needed: u16,
     /// Of ESP and AH, also in UDP; null while no SPI has been seen.
     pub ipsec: Option<Ipsec>,
 }

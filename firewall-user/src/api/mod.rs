@@ -24,4 +24,4 @@ pub use import::{ImportedPolicy, NotCarriedOver};
 pub use interfaces::{AttachRequest, DetachRequest, Detached, Interface, Mode, ModeRequest};
 pub use policy::{Applied, ApplyRequest, CONFIRM_SECONDS, Confirmation, Confirmed, PolicyInForce, RollbackRequest, RuleInForce};
 pub use profiles::Profile;
-pub use status::{Adopted, PolicyStatus, Status};
+pub use status::{Adopted, Expiring, PolicyStatus, Status};

@@ -99,5 +99,10 @@ pub struct RuleInForce {
     pub expires: Option<String>,
     pub expired: bool,
     pub hits: u64,
+    /// When it last decided a first packet, `2027-06-30T18:00:00Z`; null for never.
+    #[serde(default)]
+    pub last_hit: Option<String>,
+    #[serde(default)]
+    pub last_hit_seconds_ago: Option<u64>,
     pub flows: u64,
 }

@@ -15,6 +15,9 @@ pub struct Status {
     /// The policy in force waits to be confirmed; null when it does not.
     #[serde(default)]
     pub confirmation: Option<Confirmation>,
+    /// Rules in force whose time is over, or will be within a week.
+    #[serde(default)]
+    pub expiring: Vec<Expiring>,
     pub flows: u64,
     pub uptime_seconds: u64,
     /// What an earlier controller left and this one took over; null after a new start.
@@ -31,6 +34,17 @@ pub struct PolicyStatus {
     /// Number in the history; null when it is not kept there.
     #[serde(default)]
     pub number: Option<u64>,
+}
+
+/// A rule whose time is over, or soon will be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expiring {
+    pub rule: String,
+    pub inspection: String,
+    pub expires: String,
+    pub expired: bool,
+    /// 0 when it is over.
+    pub expires_in_seconds: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ use crate::{
     client::Client,
     instance::Instance,
     output,
+    policy::duration,
     session::Session,
 };
 
@@ -22,12 +23,19 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Action {
     Add(Add),
-    /// List the bypass rules in force, with the flows they have now
+    /// List the bypass rules in force: their flows, when they were last needed, when they end
+    ///
+    /// A bypass is needed by a packet that strict inspection would have dropped; the reason it would have had for the last one is shown. What
+    /// was needed is known since the rule came in force, over restarts and reboots.
     #[command(after_help = "\
 Examples:
   weir bypass list
+  weir bypass list --not-needed-for 30d
   weir bypass list --json | jq '.[] | select(.expired)'")]
     List {
+        /// Only rules that were not needed for so long, such as 30d, and are known for as long; prints nothing when there is none
+        #[arg(long, value_name = "DURATION", value_parser = seconds)]
+        not_needed_for: Option<u64>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -70,7 +78,8 @@ struct Add {
     /// Why, for those who read the policy later
     #[arg(long, value_name = "TEXT")]
     because: Option<String>,
-    /// Last day the rule holds
+    /// Last day the rule holds, such as 2027-06-30, or the moment its time is over, such as 2027-06-30T18:00:00Z; then it stops by itself,
+    /// its live flows included [default: never]
     #[arg(long, value_name = "DATE")]
     expires: Option<String>,
     /// Idle time after which a flow is gone [default: 2m]
@@ -87,14 +96,26 @@ struct Add {
     json: bool,
 }
 
+/// Whole seconds of a duration, rounded up.
+fn seconds(text: &str) -> Result<u64, String> {
+    let millis = duration::parse_any(text).map_err(|error| format!("`{text}` {error}; write 30d, 12h or 45m"))?;
+    Ok(millis.div_ceil(1000))
+}
+
 impl Arguments {
     pub(super) fn execute(self, instance: &Instance) -> anyhow::Result<()> {
         let client = Client::new(instance);
         match self.action {
             Action::Add(add) => add.execute(&client),
-            Action::List { json } => {
-                let rules: Vec<BypassRule> = ask(client.get("/v1/bypass"))?;
-                if json { output::json(&rules) } else { output::bypass(&rules) }
+            Action::List { not_needed_for, json } => {
+                let mut rules: Vec<BypassRule> = ask(client.get("/v1/bypass"))?;
+                rules.retain(|rule| not_needed_for.is_none_or(|time| rule.not_needed_for_seconds >= time));
+                match (json, not_needed_for) {
+                    (true, _) => output::json(&rules),
+                    // So that cron has nothing to mail.
+                    (false, Some(_)) if rules.is_empty() => Ok(()),
+                    (false, _) => output::bypass(&rules),
+                }
             }
             Action::Remove { name, cut_session, json } => {
                 let session = Session::of_this_process();
@@ -130,6 +151,8 @@ impl Add {
         for warning in &added.warnings {
             eprintln!("{warning}");
         }
-        output::line(&format!("added {} to {}; generation {} is in force", added.name, added.file, added.generation))
+        output::line(&format!("added {} to {}; generation {} is in force", added.name, added.file, added.generation))?;
+        let end = added.expires.as_ref().map_or_else(|| "it never expires".to_owned(), |at| format!("it ends by itself at {at}"));
+        output::line(&format!("{end}; `weir bypass list` shows when it was last needed"))
     }
 }

@@ -19,7 +19,7 @@ Filters (all must hold): zone=outside interface=eth0 rule=NAME state=established
 
 Flags, in the manner of the ASA's show conn:
   U up                                  i incomplete (embryonic)
-  b TCP state bypass
+  b TCP state bypass                    n strict inspection would have dropped of it
   A awaiting the responder's SYN-ACK    a awaiting the initiator's ACK
   F initiator has sent a FIN            f responder has sent a FIN
   R a reset was accepted                r a FIN or reset has shortened the timer

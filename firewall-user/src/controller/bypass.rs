@@ -6,15 +6,17 @@ use std::{
 };
 
 use firewall_common::{flow::Inspection, rule::Action};
+use jiff::Timestamp;
 
 use super::{
     Controller, EditLock,
     change::{Asked, Read},
     held,
     reload::{self, refused},
+    usage::{Used, seconds_since},
 };
 use crate::{
-    api::{Applied, BypassAdd, BypassAdded, BypassRemove, BypassRemoved, BypassRule, Failure, How, Kind},
+    api::{Applied, BypassAdd, BypassAdded, BypassRemove, BypassRemoved, BypassRule, Failure, How, Kind, RuleInForce},
     files,
     policy::{
         self, Source,
@@ -39,20 +41,9 @@ impl Controller {
     pub fn bypass_rules(&self) -> Result<Vec<BypassRule>, Failure> {
         self.sweep.run(&self.maps, &self.live)?;
         let rules = self.rules_in_force(|rule| rule.enabled && rule.inspection == Inspection::Bypass)?;
-        let describe = |rule: crate::api::RuleInForce| BypassRule {
-            name: rule.name,
-            file: rule.file,
-            line: rule.line,
-            from: rule.from,
-            to: rule.to,
-            service: rule.service,
-            because: rule.because,
-            expires: rule.expires,
-            expired: rule.expired,
-            flows: rule.flows,
-            hits: rule.hits,
-        };
-        Ok(rules.into_iter().map(describe).collect())
+        let needs = self.needs()?;
+        let now = Timestamp::now();
+        Ok(rules.into_iter().map(|rule| describe(needs.get(&rule.name), rule, now)).collect())
     }
 
     /// Adds a bypass rule to a policy file and applies the policy.
@@ -66,7 +57,8 @@ impl Controller {
         let edit = edited(sources, file, |text| edit::add_rule(text, &rule, request.before.as_deref()))?;
         let file = edit.file.display().to_string();
         let applied = self.write_and_apply(&path, edit, Asked::by(How::Bypass, uid))?;
-        Ok(BypassAdded { name: request.name.clone(), file, generation: applied.generation, warnings: applied.warnings })
+        let expires = rule.expires.map(|at| at.to_string());
+        Ok(BypassAdded { name: request.name.clone(), file, generation: applied.generation, warnings: applied.warnings, expires })
     }
 
     /// Removes a bypass rule, and no other, from its file and applies the policy.
@@ -151,6 +143,36 @@ impl Controller {
                 log::error!("{} could not be put back: {error}", edit.file.display());
             }
         })
+    }
+}
+
+/// A bypass rule in force, with what is known of its use, and since when.
+fn describe(known: Option<&(Used, Timestamp)>, rule: RuleInForce, now: Timestamp) -> BypassRule {
+    let (used, since) = known.map_or((None, now), |(used, since)| (Some(used), *since));
+    let last_needed = used.and_then(|used| used.last_needed);
+    let ends: Option<Timestamp> = rule.expires.as_ref().and_then(|at| at.parse().ok());
+    BypassRule {
+        name: rule.name,
+        file: rule.file,
+        line: rule.line,
+        from: rule.from,
+        to: rule.to,
+        service: rule.service,
+        because: rule.because,
+        expires: rule.expires,
+        expired: rule.expired,
+        expires_in_seconds: ends.map(|at| seconds_since(now, at)),
+        flows: rule.flows,
+        hits: rule.hits,
+        last_hit: rule.last_hit,
+        last_hit_seconds_ago: rule.last_hit_seconds_ago,
+        needed: used.map_or(0, |used| used.needed),
+        last_needed: last_needed.map(|at| at.to_string()),
+        last_needed_seconds_ago: last_needed.map(|at| seconds_since(at, now)),
+        needed_for: used.and_then(|used| used.needed_for.clone()),
+        known_since: since.to_string(),
+        known_for_seconds: seconds_since(since, now),
+        not_needed_for_seconds: seconds_since(last_needed.map_or(since, |at| at.max(since)), now),
     }
 }
 

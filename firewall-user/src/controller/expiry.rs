@@ -24,6 +24,9 @@ impl Controller {
     fn do_what_is_due(&self, told: HashSet<String>) -> Result<HashSet<String>, Failure> {
         self.sweep.run(&self.maps, &self.live)?;
         self.expire_rules()?;
+        if let Err(failure) = self.keep_usage(false) {
+            log::warn!("{failure}");
+        }
         let dataplane = held(&self.dataplane);
         let gone: HashSet<String> =
             dataplane.attachments().filter(|attached| !dataplane.is_present(attached)).map(|attached| attached.name.clone()).collect();

@@ -102,6 +102,7 @@ impl Legend {
             idle_seconds: clock::seconds(idle),
             expires_in_seconds: clock::seconds(flow.lifetime(self.scale).since(idle)),
             quality: quality(key.protocol, flow),
+            needed: needed(flow),
             ipsec: ipsec(key.protocol, flow),
         }
     }
@@ -146,6 +147,11 @@ fn quality(protocol: u8, flow: &Flow) -> Quality {
     }
 }
 
+/// Packets of a bypass flow that strict inspection would have dropped.
+fn needed(flow: &Flow) -> u16 {
+    if Inspection::from_number(flow.inspection) == Inspection::Bypass { flow.tolerated } else { 0 }
+}
+
 /// The flow in letters; `weir flows --help` explains them.
 fn letters(flow: &Flow, table: TableName) -> String {
     let (initiator, responder) = (&flow.initiator, &flow.responder);
@@ -156,6 +162,7 @@ fn letters(flow: &Flow, table: TableName) -> String {
         ('U', table == TableName::Established),
         ('i', table == TableName::Embryonic),
         ('b', bypass),
+        ('n', needed(flow) > 0),
         ('A', waits_for_syn_ack),
         ('a', state == Some(State::SynReceived)),
         ('F', initiator.has(peer_flags::FIN)),
@@ -181,6 +188,8 @@ mod tests {
         assert_eq!(letters(&up, TableName::Established), "UIO");
         let bypass = Flow { state: State::Bypass as u8, inspection: Inspection::Bypass as u8, flags: flow_flags::RESET, ..up };
         assert_eq!(letters(&bypass, TableName::Established), "UbRIO");
+        assert_eq!(letters(&Flow { tolerated: 1, ..bypass }, TableName::Established), "UbnRIO");
+        assert_eq!(letters(&Flow { tolerated: 1, ..up }, TableName::Established), "UIO", "tolerated is not needed");
     }
 
     #[test]

@@ -19,11 +19,12 @@ mod server;
 mod signals;
 mod start;
 mod sweep;
+mod usage;
 mod watch;
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Instant,
 };
 
@@ -46,6 +47,7 @@ use reload::PolicyState;
 pub use server::MAX_BODY;
 use start::Beginning;
 use sweep::Sweep;
+use usage::Usage;
 
 /// Everything the daemon knows.
 #[derive(Debug)]
@@ -57,6 +59,8 @@ pub struct Controller {
     live: Live,
     sweep: Sweep,
     events: Arc<Events>,
+    /// Opened once the maps are there to stay.
+    usage: OnceLock<Usage>,
     /// Taken before `policy` where both are.
     dataplane: Mutex<Dataplane>,
     policy: Mutex<PolicyState>,
@@ -98,6 +102,7 @@ impl Controller {
             live: Live::default(),
             sweep: Sweep::new(Arc::clone(&events)),
             events,
+            usage: OnceLock::new(),
             dataplane: Mutex::new(dataplane),
             policy: Mutex::new(policy_state),
             confirmation_changed: tokio::sync::Notify::new(),
@@ -131,6 +136,8 @@ impl Controller {
         }
         let adopts = dataplane.adopts() || interfaces > 0;
         dataplane.commit()?;
+        let identity = Pins::of(&self.instance).identity_of_maps()?;
+        self.usage.get_or_init(|| Usage::open(&self.instance, identity));
         let adopted = adopts.then_some(Adopted {
             flows: flows.embryonic + flows.established,
             interfaces,
@@ -181,6 +188,9 @@ impl Controller {
 
     /// Ends as `--on-exit` says.
     fn finish(&self, on_exit: OnExit) {
+        if let Err(failure) = self.keep_usage(true) {
+            log::warn!("{failure}");
+        }
         let interfaces = held(&self.dataplane).attachments().count();
         match on_exit {
             OnExit::Keep => log::info!(

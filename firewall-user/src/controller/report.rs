@@ -2,18 +2,25 @@
 
 use std::{collections::BTreeMap, process};
 
-use firewall_common::{counter, reason::Reason};
+use firewall_common::{counter, flow::Inspection, reason::Reason};
 
-use super::{Controller, held, reload::InForce};
+use super::{
+    Controller, held,
+    reload::InForce,
+    usage::{Counted, Used, on_calendar, seconds_since},
+};
 use crate::{
     api::{
-        Counters, Failure, HistoryEntry, Interface, InterfaceCounters, PolicyInForce, PolicyStatus, Profile, RuleCounters, RuleInForce,
-        ShownPolicy, Status, TableFill,
+        Counters, Expiring, Failure, HistoryEntry, Interface, InterfaceCounters, PolicyInForce, PolicyStatus, Profile, RuleCounters,
+        RuleInForce, ShownPolicy, Status, TableFill,
     },
     clock,
     dataplane::TableName,
     policy::RuleInfo,
 };
+
+/// A rule that ends within this time is told of.
+const ENDS_SOON: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24);
 
 impl Controller {
     pub fn status(&self) -> Result<Status, Failure> {
@@ -36,6 +43,7 @@ impl Controller {
             interfaces,
             policy,
             confirmation,
+            expiring: state.in_force.as_ref().map_or_else(Vec::new, |in_force| expiring(in_force, jiff::Timestamp::now())),
             flows: fill.embryonic + fill.established,
             uptime_seconds: self.started.elapsed().as_secs(),
             adopted: self.adopted,
@@ -88,6 +96,7 @@ impl Controller {
     /// Rules in the order of the policy, then those that only live flows still name.
     fn rule_counters(&self) -> Result<Vec<RuleCounters>, Failure> {
         let flows = self.live.by_rule();
+        let clock = clock::both();
         let state = held(&self.policy);
         let in_policy = state.in_force.iter().flat_map(|in_force| in_force.policy.rules());
         let mut numbers: Vec<u16> = in_policy.filter_map(|rule| state.names.rule_number(&rule.name)).collect();
@@ -97,10 +106,46 @@ impl Controller {
         let count = |number: u16| {
             let totals = self.maps.rule_counters(number)?;
             let name = state.names.rule(number);
-            let flows = flows.get(&number).copied().unwrap_or(0);
-            Ok(RuleCounters { name, hits: totals.hits, flows, packets: totals.packets, bytes: totals.bytes })
+            let last_hit = on_calendar(totals.last_hit, &clock).or_else(|| self.usage.get()?.known(&name)?.0.last_hit);
+            Ok(RuleCounters {
+                hits: totals.hits,
+                last_hit: last_hit.map(|at| at.to_string()),
+                last_hit_seconds_ago: last_hit.map(|at| seconds_since(at, clock.realtime)),
+                flows: flows.get(&number).copied().unwrap_or(0),
+                packets: totals.packets,
+                bytes: totals.bytes,
+                name,
+            })
         };
         numbers.into_iter().map(count).collect()
+    }
+
+    /// What the maps say of the rules in force, for what is kept of them.
+    fn counted(&self) -> Result<Vec<Counted>, Failure> {
+        let state = held(&self.policy);
+        let rules = state.in_force.iter().flat_map(|in_force| in_force.policy.rules());
+        let numbered = rules.filter_map(|rule| Some((rule, state.names.rule_number(&rule.name)?)));
+        let count = |(rule, number): (&RuleInfo, u16)| {
+            let bypass = rule.enabled && rule.inspection == Inspection::Bypass;
+            Ok(Counted { name: rule.name.clone(), bypass, counters: self.maps.rule_counters(number)? })
+        };
+        numbered.map(count).collect()
+    }
+
+    /// Keeps on disk when rules were last used and needed, if that is due or must be `now`.
+    pub(super) fn keep_usage(&self, now: bool) -> Result<(), Failure> {
+        match self.usage.get() {
+            Some(usage) if now || usage.is_due(self.maps.config.generation()) => usage.keep(&self.counted()?, &clock::both()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is known of the bypass rules in force, by name, and since when.
+    pub(super) fn needs(&self) -> Result<BTreeMap<String, (Used, jiff::Timestamp)>, Failure> {
+        let Some(usage) = self.usage.get() else { return Ok(BTreeMap::new()) };
+        let clock = clock::both();
+        let counted = self.counted()?.into_iter().filter(|counted| counted.bypass);
+        Ok(counted.map(|counted| (counted.name.clone(), usage.note(&counted, &clock))).collect())
     }
 
     fn interface_counters(&self, all: bool) -> Result<Vec<InterfaceCounters>, Failure> {
@@ -182,11 +227,31 @@ impl Controller {
                 expires: rule.expires.map(|expires| expires.to_string()),
                 expired: rule.expires.is_some_and(|expires| expires <= now),
                 hits: figures.map_or(0, |figures| figures.hits),
+                last_hit: figures.and_then(|figures| figures.last_hit.clone()),
+                last_hit_seconds_ago: figures.and_then(|figures| figures.last_hit_seconds_ago),
                 flows: figures.map_or(0, |figures| figures.flows),
             }
         };
         Ok(rules.map(describe).collect())
     }
+}
+
+/// Rules whose time is over or soon will be, the sooner the earlier.
+fn expiring(in_force: &InForce, now: jiff::Timestamp) -> Vec<Expiring> {
+    let ends_soon = |rule: &&RuleInfo| rule.enabled && rule.expires.is_some_and(|at| at.duration_since(now) <= ENDS_SOON);
+    let mut rules: Vec<&RuleInfo> = in_force.policy.rules().iter().filter(ends_soon).collect();
+    rules.sort_by_key(|rule| rule.expires);
+    let describe = |rule: &RuleInfo| {
+        let at = rule.expires?;
+        Some(Expiring {
+            rule: rule.name.clone(),
+            inspection: rule.inspection.name().to_owned(),
+            expires: at.to_string(),
+            expired: at <= now,
+            expires_in_seconds: seconds_since(now, at),
+        })
+    };
+    rules.into_iter().filter_map(describe).collect()
 }
 
 /// What was dropped, by reason's name.

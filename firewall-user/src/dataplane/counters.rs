@@ -38,11 +38,9 @@ impl Maps {
     /// Totals of the rule with this number.
     pub fn rule_counters(&self, number: u16) -> Result<RuleCounters, DataplaneError> {
         let values = locked(&self.rule_counters).get(&number.into(), 0).map_err(DataplaneError::map(map::RULE_COUNTERS))?;
-        Ok(values.iter().fold(RuleCounters::default(), |sum, cpu| RuleCounters {
-            hits: sum.hits + cpu.hits,
-            packets: sum.packets + cpu.packets,
-            bytes: sum.bytes + cpu.bytes,
-        }))
+        let mut sum = RuleCounters::default();
+        values.iter().for_each(|cpu| sum.add(cpu));
+        Ok(sum)
     }
 
     /// Sets a rule's totals and its one-sided flows to zero, before its number is given to another.

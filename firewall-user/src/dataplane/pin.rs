@@ -16,7 +16,7 @@ use std::{
 };
 
 use aya::maps::MapData;
-use firewall_common::abi::program;
+use firewall_common::abi::{map, program};
 
 use super::{DataplaneError, bpf};
 use crate::{group, instance::Instance};
@@ -65,6 +65,15 @@ impl Pins {
 
     pub(super) fn map(&self, name: &str) -> PathBuf {
         self.maps().join(name)
+    }
+
+    /// Tells the maps that are pinned from all that were and will be: none of this boot has the number of their file, and each boot has its own.
+    pub fn identity_of_maps(&self) -> Result<String, DataplaneError> {
+        const BOOT: &str = "/proc/sys/kernel/random/boot_id";
+        let boot = fs::read_to_string(BOOT).map_err(DataplaneError::file("cannot read", BOOT))?;
+        let path = self.map(map::RULE_COUNTERS);
+        let number = fs::metadata(&path).map_err(DataplaneError::file("cannot read", path.clone()))?.ino();
+        Ok(format!("{}/{number}", boot.trim()))
     }
 
     pub(super) fn programs(&self) -> PathBuf {

@@ -1,6 +1,10 @@
 use firewall_common::reason::Reason;
 
-use super::{line, number::bytes, print, table};
+use super::{
+    line,
+    number::{ago, bytes},
+    print, table,
+};
 use crate::api::Counters;
 
 /// `weir counters`.
@@ -22,9 +26,16 @@ pub fn counters(counters: &Counters) -> anyhow::Result<()> {
     drops(counters)?;
     if !counters.rules.is_empty() {
         line("")?;
-        let mut rows = table(&["RULE", "HITS", "FLOWS", "PACKETS", "BYTES"], &[1, 2, 3, 4]);
+        let mut rows = table(&["RULE", "HITS", "LAST HIT", "FLOWS", "PACKETS", "BYTES"], &[1, 2, 3, 4, 5]);
         for rule in &counters.rules {
-            rows.add_row([rule.name.clone(), rule.hits.to_string(), rule.flows.to_string(), rule.packets.to_string(), bytes(rule.bytes)]);
+            rows.add_row([
+                rule.name.clone(),
+                rule.hits.to_string(),
+                ago(rule.last_hit_seconds_ago),
+                rule.flows.to_string(),
+                rule.packets.to_string(),
+                bytes(rule.bytes),
+            ]);
         }
         print(&rows)?;
     }

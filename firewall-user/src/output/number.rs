@@ -26,6 +26,11 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
+/// How long ago something last happened.
+pub(super) fn ago(seconds: Option<u64>) -> String {
+    seconds.map_or_else(|| "never".to_owned(), |seconds| format!("{} ago", duration(seconds as f64)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -34,6 +39,7 @@ mod tests {
     fn numbers_are_short() {
         assert_eq!([bytes(0), bytes(1023), bytes(1024), bytes(1_048_575)], ["0 B", "1023 B", "1.0 KiB", "1.0 MiB"]);
         assert_eq!(bytes(u64::MAX), "16.0 EiB");
+        assert_eq!([ago(None), ago(Some(61))], ["never", "1m01s ago"]);
         assert_eq!([duration(0.9), duration(61.0), duration(3600.0), duration(90_000.0)], ["0s", "1m01s", "1h00m", "1d01h"]);
     }
 }

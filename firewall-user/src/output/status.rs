@@ -1,5 +1,5 @@
 use super::{line, number::duration, print, table};
-use crate::api::{Interface, Status};
+use crate::api::{Expiring, Interface, Status};
 
 /// `weir status`.
 pub fn status(status: &Status) -> anyhow::Result<()> {
@@ -21,6 +21,9 @@ pub fn status(status: &Status) -> anyhow::Result<()> {
             waits.number, waits.seconds_left, waits.previous
         ))?;
     }
+    for rule in &status.expiring {
+        line(&ends(rule))?;
+    }
     line(&format!("flows    {}", status.flows))?;
     if let Some(adopted) = status.adopted {
         line(&format!("adopted  {} flows, {} interfaces, policy generation {}", adopted.flows, adopted.interfaces, adopted.generation))?;
@@ -34,6 +37,15 @@ pub fn status(status: &Status) -> anyhow::Result<()> {
         rows.add_row([&interface.name, &interface.zone, &mode(interface), &interface.egress, &state(interface)]);
     }
     print(&rows)
+}
+
+fn ends(rule: &Expiring) -> String {
+    let bypass = if rule.inspection == "bypass" { " (bypass)" } else { "" };
+    if rule.expired {
+        format!("expired  rule {}{bypass}, at {}", rule.rule, rule.expires)
+    } else {
+        format!("expires  rule {}{bypass}, in {}, at {}", rule.rule, duration(rule.expires_in_seconds as f64), rule.expires)
+    }
 }
 
 fn mode(interface: &Interface) -> String {

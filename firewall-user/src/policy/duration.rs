@@ -4,7 +4,7 @@
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DurationError {
+pub(crate) enum DurationError {
     #[error("is not a duration")]
     Syntax,
     #[error("is not a duration: a unit is missing")]
@@ -15,8 +15,16 @@ pub(super) enum DurationError {
     TooLong,
 }
 
-/// Milliseconds of a duration.
+/// Milliseconds of a duration that fits the dataplane's timers.
 pub(super) fn parse(text: &str) -> Result<u32, DurationError> {
+    match parse_any(text)? {
+        total if total >= 49 * UNITS[0].1 => Err(DurationError::TooLong),
+        total => u32::try_from(total).map_err(|_| DurationError::TooLong),
+    }
+}
+
+/// Milliseconds of a duration of any length.
+pub(crate) fn parse_any(text: &str) -> Result<u64, DurationError> {
     let mut rest = text;
     let mut total: u64 = 0;
     let mut smaller_than = u64::MAX;
@@ -41,8 +49,7 @@ pub(super) fn parse(text: &str) -> Result<u32, DurationError> {
     match total {
         _ if text.is_empty() => Err(DurationError::Syntax),
         0 => Err(DurationError::Zero),
-        total if total >= 49 * UNITS[0].1 => Err(DurationError::TooLong),
-        total => u32::try_from(total).map_err(|_| DurationError::TooLong),
+        total => Ok(total),
     }
 }
 

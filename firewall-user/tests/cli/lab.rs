@@ -310,6 +310,13 @@ impl Lab {
         (near, far)
     }
 
+    /// Whether a connection from the client to the box comes about within this time.
+    pub fn connects(&self, patience: Duration) -> bool {
+        let _listener = inside(&self.server, || TcpListener::bind((BOX, 7000))).expect("the box listens");
+        let address = (BOX.parse::<std::net::IpAddr>().expect("an address"), 7000).into();
+        inside(&self.client, || TcpStream::connect_timeout(&address, patience).is_ok())
+    }
+
     /// Whether a datagram from the client reaches the box.
     pub fn datagram_arrives(&self, port: u16) -> bool {
         let receiver = inside(&self.server, || UdpSocket::bind((BOX, port))).expect("the box listens");

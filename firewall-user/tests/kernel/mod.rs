@@ -14,7 +14,7 @@ use firewall_common::{
     abi::{map, program},
     answer,
     config::{Config, FULL_SCALE, Interface, interface_flags},
-    counter::{Counters, PLACE_NONE},
+    counter::{Counters, PLACE_NONE, RuleCounters},
     env::Arrival,
     event::{self, Tally},
     flow::{Flow, FlowKey, LAYOUT_VERSION},
@@ -31,11 +31,12 @@ use firewall_common::{
     testing::{
         builder::hex,
         play::Subject,
-        tables::Tables,
+        tables::{THE_RULE, Tables},
         verify::checksums,
         world::{SECRET, World},
     },
     time::Nanos,
+    track::shadow,
     verdict::Verdict,
 };
 use zerocopy::FromBytes as _;
@@ -72,6 +73,7 @@ pub struct Kernel {
     histories: HashMap<MapData, FlowKey, History>,
     digests: HashMap<MapData, Start, Digest>,
     counters: PerCpuArray<MapData, Counters>,
+    rule_counters: PerCpuArray<MapData, RuleCounters>,
     events: RingBuf<MapData>,
     tallies: PerCpuArray<MapData, Tally>,
     pub seen: Counters,
@@ -148,6 +150,7 @@ impl Kernel {
             histories: typed(&mut ebpf, map::HISTORIES),
             digests: typed(&mut ebpf, map::SEGMENTS),
             counters: typed(&mut ebpf, map::COUNTERS),
+            rule_counters: typed(&mut ebpf, map::RULE_COUNTERS),
             events: typed(&mut ebpf, map::EVENTS),
             tallies: typed(&mut ebpf, map::EVENT_COUNTERS),
             ebpf,
@@ -207,10 +210,14 @@ impl Kernel {
     /// A packet's verdict, what became of it, and its bytes afterwards: as on the host.
     pub fn judge_whole(&mut self, frame: &[u8], arrival: Arrival) -> (Verdict, Fate, Vec<u8>) {
         self.arrive(LOOPBACK, arrival);
+        let needed_before = [self.rule_counters().needed, self.host.rule_counters(THE_RULE).needed];
         let (fate, out) = run(&self.ebpf, frame, arrival.egress);
         let verdict = self.counted();
         self.host.set_clock(monotonic().plus(self.ahead));
         let (on_host, changed) = self.host.judge_and_change(frame, arrival);
+        let totals = [self.rule_counters(), self.host.rule_counters(THE_RULE)];
+        let needed = [0, 1].map(|side| (totals[side].needed > needed_before[side]).then_some(totals[side].needed_for));
+        assert_eq!(needed[0], needed[1], "why the kernel and the host needed the bypass of {} by {arrival:?}", hex(frame));
         assert_eq!(verdict, on_host, "the kernel and the host over {} by {arrival:?}", hex(frame));
         let (expected, bytes) = match verdict {
             Verdict::Learn | Verdict::NoLearn => (Fate::Passed, changed),
@@ -274,6 +281,7 @@ fn older(flow: &mut Flow, by: Nanos) {
     flow.timeout = flow.timeout.saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX));
     flow.last_seen = flow.last_seen.saturating_sub(by.0);
     flow.created = flow.created.saturating_sub(by.0);
+    shadow::grow_older(flow, by);
 }
 
 fn entries<K: Pod, V: Pod>(table: &HashMap<MapData, K, V>) -> Vec<(K, V)> {
@@ -418,6 +426,13 @@ impl Subject for Kernel {
             let values = self.counters.get(&place.into(), 0).expect("the counters can be read");
             values.iter().for_each(|part| sum.add(part));
         }
+        sum
+    }
+
+    fn rule_counters(&mut self) -> RuleCounters {
+        let mut sum = RuleCounters::default();
+        let values = self.rule_counters.get(&THE_RULE.into(), 0).expect("the counters can be read");
+        values.iter().for_each(|part| sum.add(part));
         sum
     }
 

@@ -20,7 +20,7 @@ use aya::{
 };
 use firewall_common::{
     abi::program,
-    counter::Counters,
+    counter::{Counters, RuleCounters},
     env::Arrival,
     event,
     flow::{Flow, FlowKey},
@@ -278,6 +278,10 @@ impl Subject for Wire {
 
     fn counters(&mut self) -> Counters {
         self.attached.counters()
+    }
+
+    fn rule_counters(&mut self) -> RuleCounters {
+        self.attached.rule_counters()
     }
 
     fn hold_datagrams(&mut self, held: bool) {

@@ -3,6 +3,7 @@
 
 mod attack;
 mod bulk;
+mod bypass;
 mod connections;
 mod crash;
 mod datagrams;
@@ -147,6 +148,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::gateway("crash", "traffic and denial outlive a killed controller", crash::killed),
     Scenario::host("host-served", "a host's open port is reached, a closed one is not", host::served),
     Scenario::host("host-outgoing", "a host's own connections work, unsolicited packets do not", host::outgoing),
+    Scenario::alone("bypass-needed", "IPsec over TCP needs its bypass when packets are lost, real TCP never does", bypass::needed),
     Scenario::alone("soak", "20 s of TCP of eleven kinds over good and bad paths, nothing dropped", soak::scenario),
 ];
 

@@ -19,6 +19,7 @@ mod normalize;
 mod other;
 mod policy;
 mod reset;
+mod shadow;
 mod window;
 
 use crate::testing::host::Family;
@@ -84,6 +85,7 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         other::ROWS,
         policy::ROWS,
         bypass::ROWS,
+        shadow::ROWS,
         icmp::ROWS,
         neighbour::ROWS,
         ipsec::ROWS,
