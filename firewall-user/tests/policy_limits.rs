@@ -191,7 +191,7 @@ fn diagnostics_read_as_json() {
     let errors = check("[[rule]]\nname = \"a\"\naction = \"alow\"\n".to_owned()).expect_err("the policy is refused");
     let json = serde_json::to_value(&errors).expect("JSON");
     let expected = serde_json::json!({"errors": [{
-        "file": "limits.toml", "line": 3, "column": 10,
+        "severity": "error", "file": "limits.toml", "line": 3, "column": 10, "end_line": 3, "end_column": 16,
         "message": "action cannot be \"alow\"", "hint": "did you mean \"allow\"?",
     }], "omitted": 0});
     assert_eq!(json, expected);

@@ -29,22 +29,25 @@ pub(super) struct Place {
     pub(super) end: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 enum Severity {
     Error,
     Warning,
 }
 
-/// One finding. `line` and `column` (in characters) count from 1; a finding about a whole file has neither.
+/// One finding. Lines and columns (in characters) count from 1; a finding about a whole file has none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
+    severity: Severity,
     pub file: PathBuf,
     pub line: Option<usize>,
     pub column: Option<usize>,
+    /// Of the first character behind the place.
+    pub end_line: Option<usize>,
+    pub end_column: Option<usize>,
     pub message: String,
     pub hint: Option<String>,
-    #[serde(skip)]
-    severity: Severity,
     #[serde(skip)]
     excerpt: Option<Excerpt>,
 }
@@ -71,18 +74,22 @@ pub struct Diagnostics {
 impl Diagnostic {
     /// A finding about a file or directory as a whole.
     pub(crate) fn about(file: PathBuf, message: String, hint: Option<String>) -> Self {
-        Self { file, line: None, column: None, message, hint, severity: Severity::Error, excerpt: None }
+        let (line, column, end_line, end_column) = (None, None, None, None);
+        Self { severity: Severity::Error, file, line, column, end_line, end_column, message, hint, excerpt: None }
     }
 
     fn at(sources: &Sources, place: Place, severity: Severity, message: String, hint: Option<String>) -> Self {
         let (line, column) = sources.position(place);
+        let (end_line, end_column) = sources.position(Place { start: place.end, ..place });
         Self {
+            severity,
             file: sources.path(place.file).to_path_buf(),
             line: Some(line),
             column: Some(column),
+            end_line: Some(end_line),
+            end_column: Some(end_column),
             message,
             hint,
-            severity,
             excerpt: Some(Excerpt::new(sources.line(place), place.end - place.start, column - 1)),
         }
     }
