@@ -46,6 +46,11 @@ pub(super) fn parse(text: &str) -> Result<u32, DurationError> {
     }
 }
 
+/// The units, from the largest to the smallest.
+pub(super) fn units() -> impl Iterator<Item = &'static str> {
+    UNITS.iter().map(|(name, _)| *name)
+}
+
 /// The shortest form [`parse`] reads back.
 pub(crate) fn print(millis: u32) -> String {
     let mut rest = u64::from(millis);
