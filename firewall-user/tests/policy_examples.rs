@@ -11,6 +11,7 @@ use firewall_user::{
 };
 
 mod documents;
+mod texts;
 
 use documents::{Block, blocks, documents};
 

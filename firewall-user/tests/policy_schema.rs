@@ -13,9 +13,11 @@ use toml::{Table, Value};
 
 mod documents;
 mod mistakes;
+mod texts;
 
-use documents::{blocks, documents, files, read};
+use documents::{blocks, documents};
 use mistakes::{make, mistakes, places};
+use texts::{files, read};
 
 /// What the reader says of mistakes that a schema sees too.
 const SEEN: [&str; 9] = [

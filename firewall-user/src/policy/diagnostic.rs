@@ -220,22 +220,22 @@ impl<'s> Report<'s> {
 
     /// The warnings, or every error if there was one.
     pub(super) fn finish(self) -> Result<Vec<Warning>, Diagnostics> {
-        let Self { sources, mut errors, mut warnings, unkept } = self;
-        if errors.is_empty() {
-            warnings.sort_by_key(|finding| finding.place);
-            let omitted = warnings.len().saturating_sub(MAX_SHOWN) + unkept;
-            let show = |w: Finding| Diagnostic::at(sources, w.place, Severity::Warning, w.message, w.hint);
-            let mut shown: Vec<Warning> = warnings.into_iter().take(MAX_SHOWN).map(show).collect();
-            if let (1.., Some(last)) = (omitted, shown.last()) {
-                let more = Diagnostic::about(last.file.clone(), format!("{omitted} more warnings are not shown"), None);
-                shown.push(Diagnostic { severity: Severity::Warning, ..more });
-            }
-            return Ok(shown);
+        if self.failed() {
+            return Err(self.into_errors());
         }
-        errors.sort_by_key(|finding| finding.place);
-        let omitted = errors.len().saturating_sub(MAX_SHOWN) + unkept;
-        let show = |e: Finding| Diagnostic::at(sources, e.place, Severity::Error, e.message, e.hint);
-        Err(Diagnostics { errors: errors.into_iter().take(MAX_SHOWN).map(show).collect(), omitted })
+        let (mut shown, omitted) = show(self.sources, self.warnings, Severity::Warning);
+        if let (1.., Some(last)) = (omitted + self.unkept, shown.last()) {
+            let message = format!("{} more warnings are not shown", omitted + self.unkept);
+            let more = Diagnostic::about(last.file.clone(), message, None);
+            shown.push(Diagnostic { severity: Severity::Warning, ..more });
+        }
+        Ok(shown)
+    }
+
+    /// Every error, of a report that has failed.
+    pub(super) fn into_errors(self) -> Diagnostics {
+        let (errors, omitted) = show(self.sources, self.errors, Severity::Error);
+        Diagnostics { errors, omitted: omitted + self.unkept }
     }
 
     fn push(&mut self, place: Place, message: String, hint: Option<String>) {
@@ -245,6 +245,14 @@ impl<'s> Report<'s> {
             self.errors.push(Finding { place, message, hint });
         }
     }
+}
+
+/// The first findings in the order of the files, and how many there are beside them.
+fn show(sources: &Sources, mut findings: Vec<Finding>, severity: Severity) -> (Vec<Diagnostic>, usize) {
+    findings.sort_by_key(|finding| finding.place);
+    let omitted = findings.len().saturating_sub(MAX_SHOWN);
+    let show = |finding: Finding| Diagnostic::at(sources, finding.place, severity, finding.message, finding.hint);
+    (findings.into_iter().take(MAX_SHOWN).map(show).collect(), omitted)
 }
 
 /// The one error of a file that is no policy: at a range of its bytes.

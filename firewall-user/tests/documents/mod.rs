@@ -1,9 +1,8 @@
 //! The documents of the repository, and the policies in them and beside them.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
+
+use crate::texts::{files, read};
 
 /// A fenced block of a document.
 #[derive(Debug)]
@@ -35,18 +34,6 @@ pub fn documents() -> Vec<PathBuf> {
     }
     assert!(found.len() >= 10, "{found:?}");
     found
-}
-
-pub fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a directory entry").path()).collect();
-    paths.retain(|path| path.is_file() && path.extension().is_some_and(|own| own == extension));
-    paths.sort();
-    paths
-}
-
-pub fn read(path: &Path) -> String {
-    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// The fenced blocks of a document. A fence may be indented, as in a list.
