@@ -180,9 +180,10 @@ fn the_reference_shows_every_key() {
     let mut known = BTreeMap::new();
     keys(&policy::schema(), "", &mut known);
     for key in known.keys() {
-        // Those of `timeouts` are in a table; of options by name a few are enough.
+        // Keys of a table within a table may be rows of a table instead; of options by name a few are enough.
         let (table, name) = key.rsplit_once('/').expect("a path");
-        let told = if table.ends_with("/timeouts") { text.contains(&format!("\n| `{name}` |")) } else { shown.contains(key) };
+        let row = table.matches('/').count() > 1 && text.contains(&format!("\n| `{name}` |"));
+        let told = row || shown.contains(key);
         assert!(told || table.ends_with("/tcp-options"), "policies/README.md shows no {key}");
     }
 }

@@ -4,7 +4,7 @@
 
 use super::{
     definitions::{DEFAULT_ONE_SIDED_FLOWS, DEFAULT_REJECT_RATE, DROP_OR_PASS},
-    normalizer, rule, timeouts,
+    normalizer, pattern, rule, timeouts,
 };
 
 /// A key, and what is to be said of it.
@@ -25,23 +25,24 @@ pub(super) enum Kind {
     Switch,
     /// Any text.
     Text,
+    /// A text of this [`pattern`].
+    Matching(fn() -> String),
+    /// One such text or several.
+    Several(fn() -> String),
     /// One of several words.
     Words(&'static [&'static str]),
-    /// The name of what is given here.
-    Name,
-    /// The name of a normalizer profile.
-    Normalizer,
-    /// A whole number of 32 bits.
-    Number,
-    Duration,
+    /// A whole number.
+    Number {
+        least: u32,
+        most: u32,
+    },
     /// A date, with or without a time.
     Moment,
-    /// One text or several.
-    Selectors,
-    Services,
-    Addresses,
     Table(&'static [Key]),
 }
+
+/// A whole number of any size that fits.
+const NUMBER: Kind = Kind::Number { least: 0, most: u32::MAX };
 
 /// What holds when a key is left out.
 #[derive(Clone, Copy)]
@@ -100,25 +101,25 @@ pub(super) const fn words<T: Copy, const N: usize>(list: &[(&'static str, T); N]
 
 /// Of a `[[rule]]`, in the order they are printed.
 pub(super) const RULE: [Key; 14] = [
-    Key::new("name", Kind::Name, "\"web\"", "The rule's name, unique in the policy. Flows and counters go by it."),
+    Key::new("name", Kind::Matching(pattern::name), "\"web\"", "The rule's name, unique in the policy. Flows and counters go by it."),
     Key::new("enabled", Kind::Switch, "false", "`false` keeps the rule in the file and out of force.").or(Fallback::Switch(true)),
     Key::new(
         "from",
-        Kind::Selectors,
+        Kind::Several(pattern::selector),
         "\"inside 10.1.0.0/16, 2001:db8::/32\"",
         "Where packets come from: a zone, alone or followed by addresses. An array matches if one of its selectors does.",
     )
     .or(Fallback::Word("any")),
     Key::new(
         "to",
-        Kind::Selectors,
+        Kind::Several(pattern::selector),
         "[\"outside\", \"self\"]",
         "Where packets go to: a zone, alone or followed by addresses. `self` is the box. An array matches if one of its selectors does.",
     )
     .or(Fallback::Word("any")),
     Key::new(
         "service",
-        Kind::Services,
+        Kind::Several(pattern::services),
         "[\"tcp/443\", \"udp/53\"]",
         "Protocols, with destination ports or ICMP types, or names of a [service.NAME].",
     )
@@ -141,14 +142,14 @@ pub(super) const RULE: [Key; 14] = [
         .needs(Needs::Bypass),
     Key::new(
         "normalizer",
-        Kind::Normalizer,
+        Kind::Matching(pattern::name),
         "\"asa\"",
         "A profile of what TCP segments may look like. Without it: as in [defaults], else `default`, or `off` under bypass.",
     )
     .needs(Needs::Allow),
     Key::new(
         "idle-timeout",
-        Kind::Duration,
+        Kind::Matching(pattern::duration),
         "\"2m\"",
         "Short for the timeouts `established`, `udp-stream` and `other`, and in a bypass rule for `bypass` too.",
     )
@@ -162,7 +163,7 @@ pub(super) const RULE: [Key; 14] = [
     .needs(Needs::Allow),
     Key::new(
         "one-sided-flows",
-        Kind::Number,
+        NUMBER,
         "64",
         "How many flows of which only one direction was ever seen may be held; only for bypass. Without it: as in [defaults].",
     )
@@ -185,10 +186,15 @@ pub(super) const DEFAULTS: [Key; 9] = [
         "How closely TCP is looked at. Bypass is said per rule, never for a whole policy.",
     )
     .or(Fallback::Word("strict")),
-    Key::new("normalizer", Kind::Normalizer, "\"asa\"", "The profile of rules that name none, bypass rules included."),
+    Key::new("normalizer", Kind::Matching(pattern::name), "\"asa\"", "The profile of rules that name none, bypass rules included."),
     Key::new("timeouts", Kind::Table(&timeouts::KEYS), "{ icmp = \"15s\" }", "Idle times of flows."),
-    Key::new("idle-timeout", Kind::Duration, "\"3h\"", "Short for the timeouts `established`, `udp-stream` and `other`."),
-    Key::new("one-sided-flows", Kind::Number, "256", "How many flows of which only one direction was ever seen a bypass rule may hold.")
+    Key::new(
+        "idle-timeout",
+        Kind::Matching(pattern::duration),
+        "\"3h\"",
+        "Short for the timeouts `established`, `udp-stream` and `other`.",
+    ),
+    Key::new("one-sided-flows", NUMBER, "256", "How many flows of which only one direction was ever seen a bypass rule may hold.")
         .or(Fallback::Number(DEFAULT_ONE_SIDED_FLOWS)),
     Key::new(
         "table-full",
@@ -211,13 +217,13 @@ pub(super) const DEFAULTS: [Key; 9] = [
         "What becomes of a fragment but the first with \"don't fragment\" set.",
     )
     .or(Fallback::Word("drop")),
-    Key::new("reject-rate", Kind::Number, "50", "Answers to rejected packets, per second.").or(Fallback::Number(DEFAULT_REJECT_RATE)),
+    Key::new("reject-rate", NUMBER, "50", "Answers to rejected packets, per second.").or(Fallback::Number(DEFAULT_REJECT_RATE)),
 ];
 
 /// Of a `[set.NAME]`.
 pub(super) const SET: [Key; 1] = [Key::new(
     "addresses",
-    Kind::Addresses,
+    Kind::Several(pattern::addresses),
     "[\"10.1.1.0/24\", \"192.0.2.20-192.0.2.29\", \"2001:db8::/32\"]",
     "IPv4 and IPv6 addresses, prefixes and ranges, and other sets as @NAME. Rules name the set in `from` and `to` as @NAME.",
 )];
@@ -225,14 +231,15 @@ pub(super) const SET: [Key; 1] = [Key::new(
 /// Of a `[service.NAME]`.
 pub(super) const SERVICE: [Key; 1] = [Key::new(
     "ports",
-    Kind::Services,
+    Kind::Several(pattern::services),
     "[\"tcp/80,443\", \"udp/443\"]",
     "Protocols, with destination ports or ICMP types. A definition names no other one.",
 )];
 
 /// Of a `[normalizer.NAME]`, beside its knobs.
-pub(super) const BASE: Key = Key::new("base", Kind::Normalizer, "\"asa\"", "The profile this one is made of: it says only what differs.")
-    .or(Fallback::Word(normalizer::DEFAULT));
+pub(super) const BASE: Key =
+    Key::new("base", Kind::Matching(pattern::name), "\"asa\"", "The profile this one is made of: it says only what differs.")
+        .or(Fallback::Word(normalizer::DEFAULT));
 
 #[cfg(test)]
 mod tests {

@@ -106,19 +106,16 @@ pub(super) fn default(fallback: Fallback) -> Option<Value> {
 }
 
 fn value(kind: Kind) -> Value {
-    let matching = |pattern: String| json!({ "type": "string", "pattern": pattern });
     match kind {
         Kind::Switch => json!({ "type": "boolean" }),
         Kind::Text => json!({ "type": "string" }),
         Kind::Words(words) => json!({ "type": "string", "enum": words }),
-        Kind::Name | Kind::Normalizer => matching(pattern::name()),
-        Kind::Number => json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX }),
-        // The pattern alone would let the empty text pass.
-        Kind::Duration => json!({ "type": "string", "pattern": pattern::duration(), "minLength": 1 }),
-        Kind::Moment => matching(pattern::moment()),
-        Kind::Selectors => one_or_several(&pattern::selector()),
-        Kind::Services => one_or_several(&pattern::services()),
-        Kind::Addresses => one_or_several(&pattern::addresses()),
+        // No text is empty, and a pattern is not always the place to say so.
+        Kind::Matching(pattern) => json!({ "type": "string", "pattern": pattern(), "minLength": 1 }),
+        Kind::Several(pattern) => one_or_several(&pattern()),
+        Kind::Number { least, most } => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        // TOML's own type; to a validator it is a string.
+        Kind::Moment => json!({ "type": "string", "pattern": pattern::moment() }),
         Kind::Table(keys) => object(properties(keys), &[], Map::new()),
     }
 }

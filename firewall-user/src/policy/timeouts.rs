@@ -8,6 +8,7 @@ use super::{
     document::{Value, place},
     duration,
     key::{self, Fallback, Key, Kind},
+    pattern,
 };
 
 /// The keys of a `timeouts` table, in the order of [`fields`].
@@ -28,7 +29,7 @@ pub(super) const KEYS: [Key; 12] = [
 
 /// `default`: milliseconds.
 const fn timeout(name: &'static str, default: u32, help: &'static str) -> Key {
-    Key::new(name, Kind::Duration, "\"1h30m\"", help).or(Fallback::Milliseconds(default))
+    Key::new(name, Kind::Matching(pattern::duration), "\"1h30m\"", help).or(Fallback::Milliseconds(default))
 }
 
 /// What a rule, or `[defaults]`, says about idle times, in milliseconds.
