@@ -1,22 +1,21 @@
 //! What texts of a policy look like, as regular expressions for the schema. They are at most as strict as the reader: a text that does not
-//! match is refused by it too. Only what the dialects of ECMA-262 and of Rust have in common is used.
+//! match is refused by it too. Editors show them in their errors, so they are short, and leave it to the reader whether a number is too large
+//! or an address exists. Only what the dialects of ECMA-262 and of Rust have in common is used.
+
+use firewall_common::rule::{RULE_NAME_LENGTH, ZONE_NAME_LENGTH};
 
 use super::{
     duration,
     service::{self, ICMP, ICMPV6, WITH_PORTS},
 };
-use firewall_common::rule::{RULE_NAME_LENGTH, ZONE_NAME_LENGTH};
 
 /// White space as the reader has it: Unicode's, of which ECMA-262 leaves one out.
 const SPACE: &str = r"[\s\u0085]";
 /// What stands between the words of a list.
 const SEPARATOR: &str = r"[\s\u0085,]";
 const PLAIN: &str = "[A-Za-z0-9._-]";
-const IPV4: &str = r"[0-9]{1,3}(\.[0-9]{1,3}){3}";
-const IPV6: &str = r"[0-9A-Fa-f]*:[0-9A-Fa-f:.]*";
-/// 0 to 65535, and 0 to 255.
-const PORT: &str = r"0*([0-9]{1,4}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])";
-const BYTE: &str = r"0*([0-9]{1,2}|1[0-9]{2}|2[0-4][0-9]|25[0-5])";
+/// An address, a prefix, a range or a set.
+const ADDRESS: &str = "@[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+([/-][0-9A-Fa-f:.]+)?";
 
 /// Of rules, sets, services and normalizers.
 pub(super) fn name() -> String {
@@ -41,41 +40,34 @@ pub(super) fn moment() -> String {
 
 /// Addresses, prefixes, ranges and sets.
 pub(super) fn addresses() -> String {
-    format!("^{SEPARATOR}*{}$", list(&address()))
+    format!("^{SEPARATOR}*{}+$", word(ADDRESS))
 }
 
 /// A zone, and addresses in it.
 pub(super) fn selector() -> String {
-    format!("^{SPACE}*{}({SPACE}{SEPARATOR}*{})?{SPACE}*$", plain(ZONE_NAME_LENGTH), list(&address()))
-}
-
-fn address() -> String {
-    let address = format!("({IPV4}|{IPV6})");
-    format!("(@{}|{address}(/[0-9]+|-{address})?)", plain(RULE_NAME_LENGTH))
-}
-
-/// Words of one form.
-fn list(word: &str) -> String {
-    format!("{word}({SEPARATOR}+{word})*{SEPARATOR}*")
+    format!("^{SPACE}*{}({SPACE}{SEPARATOR}*|$){}*$", plain(ZONE_NAME_LENGTH), word(ADDRESS))
 }
 
 /// Protocols with ports or types, and names. Numbers alone continue what is before them.
 pub(super) fn services() -> String {
-    let with_ports = service::protocols().filter(|(_, number)| WITH_PORTS.contains(number)).map(|(name, _)| name);
-    let range = format!("{PORT}(-{PORT})?");
-    let first = [
-        format!("[A-Za-z]{PLAIN}{{0,{}}}", RULE_NAME_LENGTH - 2),
-        format!("({})/{range}", with_ports.collect::<Vec<_>>().join("|")),
-        format!("protocol/{BYTE}"),
-        icmp(ICMP),
-        icmp(ICMPV6),
-    ]
-    .join("|");
-    format!("^{SEPARATOR}*({first})({SEPARATOR}+({first}|{range}|{BYTE}/{BYTE}))*{SEPARATOR}*$")
+    let with_ports = protocols(|number| WITH_PORTS.contains(&number));
+    let icmp = protocols(|number| [ICMP, ICMPV6].contains(&number));
+    let forms = [
+        format!("({with_ports})/[0-9]+(-[0-9]+)?"),
+        format!("({icmp})/[a-z0-9-]+(/[0-9]+)?"),
+        "protocol/[0-9]+".to_owned(),
+        format!("[A-Za-z]{PLAIN}*"),
+        "[0-9]+([-/][0-9]+)?".to_owned(),
+    ];
+    format!("^{SEPARATOR}*{}+$", word(&forms.join("|")))
 }
 
-fn icmp(protocol: u8) -> String {
-    let names: Vec<&str> = service::protocols().filter(|(_, number)| *number == protocol).map(|(name, _)| name).collect();
-    let types: Vec<&str> = service::icmp_types(protocol).iter().map(|(name, _)| *name).collect();
-    format!("({})/({}|{BYTE})(/{BYTE})?", names.join("|"), types.join("|"))
+fn protocols(among: impl Fn(u8) -> bool) -> String {
+    let names: Vec<&str> = service::protocols().filter(|(_, number)| among(*number)).map(|(name, _)| name).collect();
+    names.join("|")
+}
+
+/// A word of a list, and what sets it off from the next.
+fn word(form: &str) -> String {
+    format!("(({form})({SEPARATOR}+|$))")
 }

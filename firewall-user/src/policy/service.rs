@@ -211,7 +211,7 @@ impl PortRange {
     }
 }
 
-pub(super) fn icmp_types(protocol: u8) -> &'static [(&'static str, u8)] {
+fn icmp_types(protocol: u8) -> &'static [(&'static str, u8)] {
     if protocol == ICMP { &ICMP_TYPES } else { &ICMPV6_TYPES }
 }
 
