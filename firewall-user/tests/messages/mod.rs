@@ -6,12 +6,16 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 use crate::texts::read;
 
+/// Macros that write to the log: what they say is not about a file.
+const LOGGING: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
 /// The lines of a source's texts that are sentences. Its tests are passed over, and attributes but for the messages of errors.
 fn sentences(tokens: TokenStream, found: &mut BTreeSet<String>) {
     let mut tokens = tokens.into_iter().peekable();
-    let mut for_tests = false;
+    let (mut for_tests, mut word) = (false, String::new());
     while let Some(token) = tokens.next() {
         match token {
+            TokenTree::Punct(mark) if mark.as_char() == '!' && LOGGING.contains(&word.as_str()) => drop(tokens.next()),
             TokenTree::Punct(mark) if mark.as_char() == '#' => {
                 tokens.next_if(|next| matches!(next, TokenTree::Punct(mark) if mark.as_char() == '!'));
                 let attribute = tokens.next_if(|next| matches!(next, TokenTree::Group(group) if group.delimiter() == Delimiter::Bracket));
@@ -32,7 +36,8 @@ fn sentences(tokens: TokenStream, found: &mut BTreeSet<String>) {
                 let text = text(&literal.to_string()).unwrap_or_default();
                 found.extend(text.lines().filter(|line| is_sentence(line)).map(str::to_owned));
             }
-            TokenTree::Punct(_) | TokenTree::Ident(_) => {}
+            TokenTree::Ident(ident) => word = ident.to_string(),
+            TokenTree::Punct(_) => {}
         }
     }
 }
