@@ -13,6 +13,7 @@ use crate::{
     api::{Failure, ModeRequest},
     dataplane::Sizes,
     instance::Instance,
+    policy::{Source, diagnostic},
     zone,
 };
 
@@ -79,7 +80,10 @@ impl FromStr for InterfaceSpec {
             None => (rest, ModeRequest::Auto),
         };
         zone::check(zone)?;
-        check_interface_name(name).map_err(|_| syntax())?;
+        if name.is_empty() {
+            return Err(syntax());
+        }
+        check_interface_name(name)?;
         Ok(Self { zone: zone.to_owned(), name: name.to_owned(), mode })
     }
 }
@@ -147,7 +151,12 @@ impl Partial {
     /// Reads a settings file.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let text = fs::read_to_string(path).map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))?;
-        toml::from_str(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display()).trim_end().to_owned()))
+        toml::from_str(&text).map_err(|error| {
+            let at = error.span().unwrap_or_default();
+            let message = error.message().replace('\n', ", ");
+            let source = Source { path: path.to_path_buf(), text };
+            Failure::usage(diagnostic::refuse(source, at, &message, "`weir run --help` lists the settings").to_string())
+        })
     }
 
     /// These settings, and those of `other` where these say nothing.

@@ -4,11 +4,15 @@
 //! A first line `# zones: inside outside` gives the zones that exist; without it every zone is accepted.
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
 use firewall_user::policy::{self, Diagnostics, Source};
+
+mod golden;
+
+use golden::check;
 
 /// Expired rules are judged by this day, whatever the real one is.
 const TODAY: &str = "2026-06-01T12:00:00Z";
@@ -31,24 +35,6 @@ fn zones(path: &Path) -> Option<Vec<String>> {
 fn load(path: &Path) -> Result<(policy::Policy, Vec<policy::Warning>), Diagnostics> {
     let now = TODAY.parse().expect("a timestamp");
     policy::load_sources_at(policy::read_sources(path)?, zones(path).as_deref(), now)
-}
-
-/// Compares with a golden file, or writes it; `None` means that there must be no such file.
-fn check(path: &Path, extension: &str, text: Option<String>, failures: &mut Vec<String>) {
-    let golden = path.with_extension(extension);
-    if env::var_os("UPDATE_GOLDEN").is_some() {
-        match text {
-            Some(text) => fs::write(&golden, text).expect("the golden file can be written"),
-            None => drop(fs::remove_file(&golden)),
-        }
-        return;
-    }
-    let expected = fs::read_to_string(&golden).ok();
-    if expected != text {
-        let none = || "(nothing)\n".to_owned();
-        let (expected, text) = (expected.unwrap_or_else(none), text.unwrap_or_else(none));
-        failures.push(format!("{}\n--- expected\n{expected}--- found\n{text}", golden.display()));
-    }
 }
 
 #[test]

@@ -48,6 +48,8 @@ fn entries_are_limited() {
         errors.starts_with("limits.toml:2:8: too many rules: with this one the policy has 16641 entries, the limit is 16384\n"),
         "{errors}"
     );
+    let hint = "\n  hint: a rule takes one entry for each pair of a from and a to; zones with the same addresses count once";
+    assert!(errors.ends_with(hint), "{errors}");
 }
 
 #[test]
@@ -81,7 +83,7 @@ fn classes_are_limited() {
     let sides = rules(30, |number| format!("{} = \"any @s{}\"", if number < 15 { "from" } else { "to" }, number % 15));
     assert!(check(format!("{}{}", coded("s", 14), sides.replace("@s14", "@s0"))).is_ok());
     let errors = message(format!("{}{sides}", coded("s", 15)));
-    let expected = "too many different destination addresses: addresses, services and zones fall into more than 65469 classes";
+    let expected = "too many different destination addresses: addresses, services and zones fall into more than 65469 classes that different rules accept";
     assert!(errors.contains(expected), "{errors}");
 }
 
@@ -107,7 +109,9 @@ fn prefixes_are_limited() {
     let host = |number: usize| format!("\"10.{}.{}.{}\"", number >> 15 & 255, number >> 7 & 255, number << 1 & 255);
     let hosts = |count: usize| (0..count).map(host).collect::<Vec<_>>().join(",");
     let errors = message(format!("[set.big]\naddresses = [{}]\n{}", hosts(140_000), rules(1, |_| "from = \"any @big\"".to_owned())));
-    assert!(errors.contains("too many addresses: they come to more than 131072 prefixes"), "{errors}");
+    assert!(errors.contains("too many addresses: they come to more than 131072 prefixes, the room of a policy\n"), "{errors}");
+    let hint = "\n  hint: a range of addresses comes to as few prefixes as possible when it begins and ends at a power of two";
+    assert!(errors.ends_with(hint), "{errors}");
     let both = rules(1, |_| "from = \"any @big\"\nto = \"any @big\"".to_owned());
     let errors = message(format!("[set.big]\naddresses = [{}]\n{both}", hosts(70_000)));
     assert!(errors.contains("too many addresses: the policy comes to more than 131072 prefixes"), "{errors}");
@@ -120,6 +124,36 @@ fn prefixes_are_limited() {
     let each = rules(2, |number| format!("service = \"{}\"", ports(["tcp", "udp"][number])));
     let errors = message(each);
     assert!(errors.contains("too many services: the policy comes to more than 32768 ranges of ports"), "{errors}");
+}
+
+/// Sets of some 120,000 prefixes each, which a few texts come to.
+fn wide_sets(count: usize) -> String {
+    let range = |number: usize| format!("\"2001:db8:{number:x}::1-2001:db8:{number:x}:ffff:ffff:ffff:ffff:fffe\"");
+    let set = |set: usize| {
+        let ranges: Vec<String> = (set * 760..(set + 1) * 760).map(range).collect();
+        format!("[set.w{set}]\naddresses = [{}]\n", ranges.join(","))
+    };
+    (0..count).map(set).collect()
+}
+
+#[test]
+fn prefixes_of_all_sets_are_limited() {
+    let errors = message(format!("{}{}", wide_sets(9), rules(1, |_| String::new())));
+    assert!(errors.contains("too many addresses: all sets together come to more than 1048576 prefixes\n"), "{errors}");
+}
+
+#[test]
+fn prefixes_of_a_key_are_limited() {
+    let selectors: Vec<String> = (0..9).map(|zone| format!("\"zone{zone} @w0\"")).collect();
+    let errors = message(format!("{}{}", wide_sets(1), rules(1, |_| format!("from = [{}]", selectors.join(", ")))));
+    assert!(errors.contains("too many addresses: from comes to more than 1048576 prefixes\n"), "{errors}");
+}
+
+#[test]
+fn prefixes_of_all_rules_are_limited() {
+    let errors = message(format!("{}{}", wide_sets(1), rules(9, |number| format!("from = \"any @w0, 10.0.0.{number}\""))));
+    assert!(errors.contains("too many addresses: the rules' lists of addresses come to more than 1048576 prefixes\n"), "{errors}");
+    assert!(errors.ends_with("\n  hint: use the same sets in more rules: equal lists count once"), "{errors}");
 }
 
 #[test]
@@ -139,7 +173,9 @@ fn sets_may_not_nest_without_end() {
 fn many_errors_are_shown_in_part_and_counted() {
     let errors = check(rules(60, |_| "form = \"x\"".to_owned())).expect_err("the policy is refused");
     assert_eq!((errors.errors.len(), errors.omitted), (MAX_SHOWN, 10));
-    assert!(errors.to_string().ends_with("10 more errors are not shown"));
+    assert!(errors.to_string().ends_with("\n10 more errors are not shown"));
+    let errors = check(rules(MAX_SHOWN + 1, |_| "form = \"x\"".to_owned())).expect_err("the policy is refused");
+    assert!(errors.to_string().ends_with("\none more error is not shown"));
 }
 
 #[test]
@@ -191,7 +227,7 @@ fn diagnostics_read_as_json() {
     let errors = check("[[rule]]\nname = \"a\"\naction = \"alow\"\n".to_owned()).expect_err("the policy is refused");
     let json = serde_json::to_value(&errors).expect("JSON");
     let expected = serde_json::json!({"errors": [{
-        "file": "limits.toml", "line": 3, "column": 10,
+        "severity": "error", "file": "limits.toml", "line": 3, "column": 10, "end_line": 3, "end_column": 16,
         "message": "action cannot be \"alow\"", "hint": "did you mean \"allow\"?",
     }], "omitted": 0});
     assert_eq!(json, expected);
@@ -223,8 +259,13 @@ impl Numbers for NoRules {
 fn lowering_says_which_number_is_missing() {
     let policy = check(rules(1, |_| "from = \"outside\"".to_owned())).expect("a good policy");
     let clock = Clock { monotonic_ns: 1, realtime: jiff::Timestamp::UNIX_EPOCH };
-    assert_eq!(policy::lower(&policy, &mut NoZones, &clock), Err(LowerError::Zones("outside".to_owned())));
-    assert_eq!(policy::lower(&policy, &mut NoRules, &clock), Err(LowerError::Rules("r0".to_owned())));
+    let zones = policy::lower(&policy, &mut NoZones, &clock).expect_err("no zones");
+    assert_eq!(zones, LowerError::Zones("outside".to_owned()));
+    assert_eq!(zones.to_string(), "no number is left for zone \"outside\": there can be 32 zones, self included");
+    let rules = policy::lower(&policy, &mut NoRules, &clock).expect_err("no rules");
+    assert_eq!(rules, LowerError::Rules("r0".to_owned()));
+    let expected = "no number is left for rule \"r0\": live flows still name 32768 rules of this and earlier policies";
+    assert_eq!(rules.to_string(), expected);
 }
 
 #[test]

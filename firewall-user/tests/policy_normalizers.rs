@@ -314,6 +314,8 @@ fn profiles_in_use_are_limited() {
     let errors = load(&different(MAX_PROFILES + 5, true)).expect_err("the policy is refused").to_string();
     let expected = "random.toml:252:8: too many normalizers: the rules have more than 32 different ones, off included\n";
     assert!(errors.starts_with(expected) && errors.matches("too many").count() == 1, "{errors}");
+    let hint = "\n  hint: profiles that ask for the same count once: give this rule one of those before it";
+    assert!(errors.ends_with(hint), "{errors}");
     // What no rule in force has takes no room.
     let unused = format!("{}[[rule]]\nname = \"rule-99\"\naction = \"allow\"\n", different(MAX_PROFILES + 5, false));
     assert_eq!(lower(&load(&unused).expect("a good policy")).profiles, [Profile::OFF, Profile::DEFAULT]);

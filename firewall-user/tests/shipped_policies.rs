@@ -1,4 +1,4 @@
-//! The policies that come with Weir load as they are and decide as their comments say, and the reference's examples are true.
+//! The policies that come with Weir load as they are and decide as their comments say, and the table of knobs is true.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -148,45 +148,6 @@ fn bypass_policy_bypasses_the_vpn_and_nothing_else() {
     decide(&policy, EXPIRY_OF_BYPASS - 1, "outside 203.0.113.1 inside 10.71.2.10 tcp 10000 = vpn-clients-ctcp");
     decide(&policy, EXPIRY_OF_BYPASS, "outside 203.0.113.1 inside 10.71.2.10 tcp 10000 = -");
     decide(&policy, EXPIRY_OF_BYPASS, cases);
-}
-
-/// The fenced blocks of the reference: what follows the opening fence, and the text.
-fn blocks(text: &str) -> Vec<(&str, String)> {
-    let mut blocks = Vec::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        if let Some(info) = line.strip_prefix("```") {
-            let block: String = lines.by_ref().take_while(|line| *line != "```").map(|line| format!("{line}\n")).collect();
-            blocks.push((info, block));
-        }
-    }
-    blocks
-}
-
-#[test]
-fn examples_of_the_reference_are_true() {
-    let read = |path: &str| fs::read_to_string(path).expect("the reference");
-    let text = read("../policies/README.md") + &read("../docs/normalizer.md");
-    let blocks = blocks(&text);
-    let (mut good, mut bad) = (0, 0);
-    for (index, (info, block)) in blocks.iter().enumerate() {
-        let source = |text: String| vec![Source { path: "web.toml".into(), text }];
-        match *info {
-            "toml" => {
-                // Definitions alone are no policy: a rule completes them.
-                let rule = if block.contains("[[rule]]") { "" } else { "[[rule]]\nname = \"r\"\naction = \"drop\"\n" };
-                check(source(format!("{block}{rule}")), None).unwrap_or_else(|errors| panic!("{errors}\n{block}"));
-                good += 1;
-            }
-            "toml bad" => {
-                let errors = check(source(block.clone()), None).expect_err("a bad example");
-                assert_eq!(blocks.get(index + 1), Some(&("text", format!("{errors}\n"))));
-                bad += 1;
-            }
-            _ => {}
-        }
-    }
-    assert!(good >= 10 && bad == 1, "{good} good and {bad} bad examples");
 }
 
 /// The cells of a table's rows, without the marks of code.

@@ -12,6 +12,7 @@ use super::{
     address::{AddressItem, AddressSet, Prefix, simplify},
     diagnostic::{Place, Report, quoted},
     document::{Text, Value, place},
+    key::{self, Key},
     normalizer::{self, Normalizers},
     selector::parse_addresses,
     service::{self, PortRange, ServiceItem, is_name},
@@ -36,6 +37,9 @@ pub enum DropOrPass {
     Drop,
     Pass,
 }
+
+/// The words for them.
+pub(super) const DROP_OR_PASS: [(&str, DropOrPass); 2] = [("drop", DropOrPass::Drop), ("pass", DropOrPass::Pass)];
 
 /// The policy's defaults: `[defaults]`, and the built-in values for what it does not say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +127,7 @@ pub(super) struct TooManyPrefixes;
 
 impl<'a> Definitions<'a> {
     pub(super) fn read_sets(&mut self, file: usize, tables: &'a DeTable<'a>, report: &mut Report<'_>) {
-        for (name, place, texts) in read_named(file, tables, "set", "addresses", report) {
+        for (name, place, texts) in read_named(file, tables, "set", &key::SET, report) {
             let set = Set { place, texts, items: Vec::new(), prefixes: [].into(), state: Resolution::Todo };
             match self.sets.get(&name) {
                 Some(first) => report_twice("set", &name, place, first.place, report),
@@ -133,7 +137,7 @@ impl<'a> Definitions<'a> {
     }
 
     pub(super) fn read_services(&mut self, file: usize, tables: &'a DeTable<'a>, report: &mut Report<'_>) {
-        for (name, place, texts) in read_named(file, tables, "service", "ports", report) {
+        for (name, place, texts) in read_named(file, tables, "service", &key::SERVICE, report) {
             if !is_name(&name) {
                 let message = format!("{} cannot be a service's name", quoted(&name));
                 report.error_with_hint(place, message, "it must begin with a letter and not be the name of a protocol, or any");
@@ -146,25 +150,15 @@ impl<'a> Definitions<'a> {
     }
 
     pub(super) fn read_defaults(&mut self, file: usize, key: Place, table: &'a DeTable<'a>, report: &mut Report<'_>) {
-        const KEYS: [&str; 9] = [
-            "inspection",
-            "normalizer",
-            "timeouts",
-            "idle-timeout",
-            "one-sided-flows",
-            "table-full",
-            "fragments-before-first",
-            "fragments-dont-fragment",
-            "reject-rate",
-        ];
         if let Some(first) = self.defaults_place.replace(key) {
             let message = format!("[defaults] is given twice: first in {}", report.sources().reference(first));
             return report.error_with_hint(key, message, "keep one [defaults] for all files of the policy");
         }
         for (key, value) in table {
+            let (key_place, key) = (place(file, key.span()), key.get_ref().as_ref());
             let value = Value::new(file, value);
             let defaults = &mut self.defaults;
-            match key.get_ref().as_ref() {
+            match key::listed(&key::DEFAULTS, key) {
                 "inspection" => defaults.inspection = read_default_inspection(value, report).unwrap_or_default(),
                 "normalizer" => self.default_normalizer = value.string("normalizer", report),
                 "timeouts" => {
@@ -182,9 +176,9 @@ impl<'a> Definitions<'a> {
                     defaults.fragments_dont_fragment = read_drop_or_pass("fragments-dont-fragment", value, report);
                 }
                 "reject-rate" => defaults.reject_rate = value.number("reject-rate", report).unwrap_or_default(),
-                other => {
-                    let message = format!("unknown key {} in [defaults]", quoted(other));
-                    report.unknown_word(place(file, key.span()), message, other, KEYS.into_iter());
+                _ => {
+                    let message = format!("unknown key {} in [defaults]", quoted(key));
+                    report.unknown_word(key_place, message, key, key::names(&key::DEFAULTS));
                 }
             }
         }
@@ -347,7 +341,7 @@ fn read_named<'a>(
     file: usize,
     tables: &'a DeTable<'a>,
     what: &str,
-    only: &str,
+    [only]: &'static [Key; 1],
     report: &mut Report<'_>,
 ) -> Vec<(String, Place, Vec<Text<'a>>)> {
     let mut named = Vec::new();
@@ -360,15 +354,19 @@ fn read_named<'a>(
         }
         let mut texts = Vec::new();
         for (key, value) in table {
-            if key.get_ref() == only {
-                texts = Value::new(file, value).strings(only, report);
+            if key.get_ref() == only.name {
+                texts = Value::new(file, value).strings(only.name, report);
             } else {
                 let message = format!("unknown key {} in [{what}.{}]", quoted(key.get_ref()), name.get_ref());
-                report.unknown_word(place(file, key.span()), message, key.get_ref(), [only].into_iter());
+                report.unknown_word(place(file, key.span()), message, key.get_ref(), [only.name].into_iter());
             }
         }
         if table.is_empty() {
-            report.error_with_hint(name_place, format!("{what} {} is empty", quoted(name.get_ref())), format!("give it {only} = [\"…\"]"));
+            report.error_with_hint(
+                name_place,
+                format!("{what} {} is empty", quoted(name.get_ref())),
+                format!("give it {} = [\"…\"]", only.name),
+            );
         }
         named.push((name.get_ref().to_string(), name_place, texts));
     }
@@ -422,5 +420,5 @@ fn read_default_inspection(value: Value<'_>, report: &mut Report<'_>) -> Option<
 }
 
 fn read_drop_or_pass(key: &str, value: Value<'_>, report: &mut Report<'_>) -> DropOrPass {
-    value.word(key, &[("drop", DropOrPass::Drop), ("pass", DropOrPass::Pass)], report).unwrap_or_default()
+    value.word(key, &DROP_OR_PASS, report).unwrap_or_default()
 }

@@ -29,22 +29,25 @@ pub(super) struct Place {
     pub(super) end: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 enum Severity {
     Error,
     Warning,
 }
 
-/// One finding. `line` and `column` (in characters) count from 1; a finding about a whole file has neither.
+/// One finding. Lines and columns (in characters) count from 1; a finding about a whole file has none.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
+    severity: Severity,
     pub file: PathBuf,
     pub line: Option<usize>,
     pub column: Option<usize>,
+    /// Of the first character behind the place.
+    pub end_line: Option<usize>,
+    pub end_column: Option<usize>,
     pub message: String,
     pub hint: Option<String>,
-    #[serde(skip)]
-    severity: Severity,
     #[serde(skip)]
     excerpt: Option<Excerpt>,
 }
@@ -71,18 +74,22 @@ pub struct Diagnostics {
 impl Diagnostic {
     /// A finding about a file or directory as a whole.
     pub(crate) fn about(file: PathBuf, message: String, hint: Option<String>) -> Self {
-        Self { file, line: None, column: None, message, hint, severity: Severity::Error, excerpt: None }
+        let (line, column, end_line, end_column) = (None, None, None, None);
+        Self { severity: Severity::Error, file, line, column, end_line, end_column, message, hint, excerpt: None }
     }
 
     fn at(sources: &Sources, place: Place, severity: Severity, message: String, hint: Option<String>) -> Self {
         let (line, column) = sources.position(place);
+        let (end_line, end_column) = sources.position(Place { start: place.end, ..place });
         Self {
+            severity,
             file: sources.path(place.file).to_path_buf(),
             line: Some(line),
             column: Some(column),
+            end_line: Some(end_line),
+            end_column: Some(end_column),
             message,
             hint,
-            severity,
             excerpt: Some(Excerpt::new(sources.line(place), place.end - place.start, column - 1)),
         }
     }
@@ -213,22 +220,22 @@ impl<'s> Report<'s> {
 
     /// The warnings, or every error if there was one.
     pub(super) fn finish(self) -> Result<Vec<Warning>, Diagnostics> {
-        let Self { sources, mut errors, mut warnings, unkept } = self;
-        if errors.is_empty() {
-            warnings.sort_by_key(|finding| finding.place);
-            let omitted = warnings.len().saturating_sub(MAX_SHOWN) + unkept;
-            let show = |w: Finding| Diagnostic::at(sources, w.place, Severity::Warning, w.message, w.hint);
-            let mut shown: Vec<Warning> = warnings.into_iter().take(MAX_SHOWN).map(show).collect();
-            if let (1.., Some(last)) = (omitted, shown.last()) {
-                let more = Diagnostic::about(last.file.clone(), format!("{omitted} more warnings are not shown"), None);
-                shown.push(Diagnostic { severity: Severity::Warning, ..more });
-            }
-            return Ok(shown);
+        if self.failed() {
+            return Err(self.into_errors());
         }
-        errors.sort_by_key(|finding| finding.place);
-        let omitted = errors.len().saturating_sub(MAX_SHOWN) + unkept;
-        let show = |e: Finding| Diagnostic::at(sources, e.place, Severity::Error, e.message, e.hint);
-        Err(Diagnostics { errors: errors.into_iter().take(MAX_SHOWN).map(show).collect(), omitted })
+        let (mut shown, omitted) = show(self.sources, self.warnings, Severity::Warning);
+        if let (1.., Some(last)) = (omitted + self.unkept, shown.last()) {
+            let message = format!("{} more warnings are not shown", omitted + self.unkept);
+            let more = Diagnostic::about(last.file.clone(), message, None);
+            shown.push(Diagnostic { severity: Severity::Warning, ..more });
+        }
+        Ok(shown)
+    }
+
+    /// Every error, of a report that has failed.
+    pub(super) fn into_errors(self) -> Diagnostics {
+        let (errors, omitted) = show(self.sources, self.errors, Severity::Error);
+        Diagnostics { errors, omitted: omitted + self.unkept }
     }
 
     fn push(&mut self, place: Place, message: String, hint: Option<String>) {
@@ -238,6 +245,14 @@ impl<'s> Report<'s> {
             self.errors.push(Finding { place, message, hint });
         }
     }
+}
+
+/// The first findings in the order of the files, and how many there are beside them.
+fn show(sources: &Sources, mut findings: Vec<Finding>, severity: Severity) -> (Vec<Diagnostic>, usize) {
+    findings.sort_by_key(|finding| finding.place);
+    let omitted = findings.len().saturating_sub(MAX_SHOWN);
+    let show = |finding: Finding| Diagnostic::at(sources, finding.place, severity, finding.message, finding.hint);
+    (findings.into_iter().take(MAX_SHOWN).map(show).collect(), omitted)
 }
 
 /// The one error of a file that is no policy: at a range of its bytes.

@@ -53,6 +53,11 @@ pub(crate) fn parse_any(text: &str) -> Result<u64, DurationError> {
     }
 }
 
+/// The units, from the largest to the smallest.
+pub(super) fn units() -> impl Iterator<Item = &'static str> {
+    UNITS.iter().map(|(name, _)| *name)
+}
+
 /// The shortest form [`parse`] reads back.
 pub(crate) fn print(millis: u32) -> String {
     let mut rest = u64::from(millis);

@@ -12,23 +12,25 @@ use super::{
 };
 
 /// What an MSS can be set to: the least a receiver must take is far above, and an IPv4 packet holds no more (RFC 791 §3.2, RFC 6691).
-const MSS: std::ops::RangeInclusive<u32> = 48..=65_495;
+pub(super) const MSS: std::ops::RangeInclusive<u32> = 48..=65_495;
 /// The knobs an MSS is kept with.
 pub(super) const MSS_CLAMP: &str = "mss-clamp";
 pub(super) const MSS_MINIMUM: &str = "mss-minimum";
 /// The one knob that is a table.
 pub(super) const TCP_OPTIONS: &str = "tcp-options";
 /// What removes a limit that the base has.
-const NO_LIMIT: &str = "off";
+pub(super) const NO_LIMIT: &str = "off";
 
 /// A key of `[normalizer.NAME]`, beside `base`.
 pub(super) struct Knob {
     pub(super) key: &'static str,
-    values: Values,
+    /// For people who write a policy.
+    pub(super) help: &'static str,
+    pub(super) values: Values,
 }
 
 /// What a knob can be set to, and the bits of [`checks`] that stand for it.
-enum Values {
+pub(super) enum Values {
     /// `true` sets the bit.
     Switch(u32),
     /// One of several words.
@@ -41,35 +43,97 @@ enum Values {
 
 /// Every knob, in the order of printing.
 pub(super) const KNOBS: [Knob; 19] = [
-    Knob { key: "check-retransmission", values: Values::Switch(checks::RETRANSMISSION) },
+    Knob {
+        key: "check-retransmission",
+        help: "Data sent again must be the data that was sent.",
+        values: Values::Switch(checks::RETRANSMISSION),
+    },
     Knob {
         key: "checksum-verification",
+        help: "The TCP checksum of nothing, of SYN, FIN and RST, or of every segment is verified.",
         values: Values::Words(&[
             ("off", 0),
             ("control", checks::CHECKSUM_CONTROL),
             ("all", checks::CHECKSUM_CONTROL | checks::CHECKSUM_ALL),
         ]),
     },
-    Knob { key: "exceed-mss", values: Values::Words(&[("allow", 0), ("drop", checks::EXCEED_MSS)]) },
-    Knob { key: "invalid-ack", values: Values::Words(&[("allow", checks::INVALID_ACK_ALLOW), ("drop", 0)]) },
-    Knob { key: "invalid-sack", values: Values::Words(&[("allow", 0), ("drop", checks::SACK)]) },
-    Knob { key: MSS_CLAMP, values: Values::Limit(|profile| &mut profile.mss_most) },
-    Knob { key: MSS_MINIMUM, values: Values::Limit(|profile| &mut profile.mss_least) },
-    Knob { key: "out-of-order", values: Values::Words(&[("allow", 0), ("drop", checks::OUT_OF_ORDER)]) },
-    Knob { key: "randomize-sequence-numbers", values: Values::Switch(checks::RANDOMIZE) },
+    Knob {
+        key: "exceed-mss",
+        help: "More data in a segment than its receiver announced to take.",
+        values: Values::Words(&[("allow", 0), ("drop", checks::EXCEED_MSS)]),
+    },
+    Knob {
+        key: "invalid-ack",
+        help: "An acknowledgement of data that was never seen. Allowed, it passes without learning.",
+        values: Values::Words(&[("allow", checks::INVALID_ACK_ALLOW), ("drop", 0)]),
+    },
+    Knob {
+        key: "invalid-sack",
+        help: "A selective acknowledgement of data that was never sent.",
+        values: Values::Words(&[("allow", 0), ("drop", checks::SACK)]),
+    },
+    Knob {
+        key: MSS_CLAMP,
+        help: "The largest MSS that a SYN passes with, in bytes: a larger one is made this. `off` for none.",
+        values: Values::Limit(|profile| &mut profile.mss_most),
+    },
+    Knob {
+        key: MSS_MINIMUM,
+        help: "A SYN that announces a smaller MSS, in bytes, is dropped. `off` for none.",
+        values: Values::Limit(|profile| &mut profile.mss_least),
+    },
+    Knob {
+        key: "out-of-order",
+        help: "A segment that begins after a hole. There is no queue to hold it back in: it passes, or it must be sent again.",
+        values: Values::Words(&[("allow", 0), ("drop", checks::OUT_OF_ORDER)]),
+    },
+    Knob {
+        key: "randomize-sequence-numbers",
+        help: "Initial sequence numbers that can be guessed are replaced, in both directions.",
+        values: Values::Switch(checks::RANDOMIZE),
+    },
     Knob {
         key: "reserved-bits",
+        help: "Header bits without a meaning yet.",
         values: Values::Words(&[("allow", 0), ("clear", checks::RESERVED_CLEAR), ("drop", checks::RESERVED_DROP)]),
     },
-    Knob { key: "seq-past-window", values: Values::Words(&[("allow", checks::PAST_WINDOW_ALLOW), ("drop", 0)]) },
-    Knob { key: "syn-data", values: Values::Words(&[("allow", 0), ("drop", checks::SYN_DATA)]) },
-    Knob { key: "synack-data", values: Values::Words(&[("allow", 0), ("drop", checks::SYNACK_DATA)]) },
-    Knob { key: TCP_OPTIONS, values: Values::Options },
-    Knob { key: "timestamp-check", values: Values::Switch(checks::TIMESTAMPS) },
-    Knob { key: "ttl-evasion-protection", values: Values::Switch(checks::TTL_EVASION) },
-    Knob { key: "unnegotiated-md5", values: Values::Words(&[("allow", 0), ("drop", checks::MD5)]) },
-    Knob { key: "urgent-flag", values: Values::Words(&[("allow", 0), ("clear", checks::URGENT_CLEAR)]) },
-    Knob { key: "window-variation", values: Values::Words(&[("allow", 0), ("drop", checks::WINDOW_VARIATION)]) },
+    Knob {
+        key: "seq-past-window",
+        help: "A segment that begins past the window its receiver has granted.",
+        values: Values::Words(&[("allow", checks::PAST_WINDOW_ALLOW), ("drop", 0)]),
+    },
+    Knob {
+        key: "syn-data",
+        help: "Data in a SYN, as TCP Fast Open sends it.",
+        values: Values::Words(&[("allow", 0), ("drop", checks::SYN_DATA)]),
+    },
+    Knob { key: "synack-data", help: "Data in a SYN-ACK.", values: Values::Words(&[("allow", 0), ("drop", checks::SYNACK_DATA)]) },
+    Knob { key: TCP_OPTIONS, help: "TCP options by name, number or range, and what becomes of them.", values: Values::Options },
+    Knob {
+        key: "timestamp-check",
+        help: "An old duplicate gives itself away by its timestamp (PAWS).",
+        values: Values::Switch(checks::TIMESTAMPS),
+    },
+    Knob {
+        key: "ttl-evasion-protection",
+        help: "The hop limit of a direction never rises above the lowest seen.",
+        values: Values::Switch(checks::TTL_EVASION),
+    },
+    Knob {
+        key: "unnegotiated-md5",
+        help: "A segment with an MD5 signature in a connection that began without.",
+        values: Values::Words(&[("allow", 0), ("drop", checks::MD5)]),
+    },
+    Knob {
+        key: "urgent-flag",
+        help: "The urgent flag and pointer, which stacks disagree on.",
+        values: Values::Words(&[("allow", 0), ("clear", checks::URGENT_CLEAR)]),
+    },
+    Knob {
+        key: "window-variation",
+        help: "A receiver that takes back window it has granted.",
+        values: Values::Words(&[("allow", 0), ("drop", checks::WINDOW_VARIATION)]),
+    },
 ];
 
 /// What a knob is set to.

@@ -56,12 +56,12 @@ pub fn load_sources_at(
     let documents = parse(&sources, &mut report);
     if report.failed() {
         // What a broken file defines is unknown, so everything else that could be said may be wrong.
-        return Err(report.finish().err().unwrap_or_else(|| unexplained(&sources)));
+        return Err(report.into_errors());
     }
     let definitions = read_definitions(&documents, &mut report);
     let read = read_rules(&documents, Context { definitions: &definitions, zones }, &mut report);
     if report.failed() {
-        return Err(report.finish().err().unwrap_or_else(|| unexplained(&sources)));
+        return Err(report.into_errors());
     }
     if read.rules.is_empty() {
         return Err(no_rules(&sources).into());
@@ -208,10 +208,6 @@ fn about_all(sources: &Sources, message: String) -> Diagnostics {
 fn no_rules(sources: &Sources) -> Diagnostic {
     let hint = "a policy needs at least one [[rule]]; without rules everything would be dropped";
     Diagnostic::about(whole(sources), "no rules".to_owned(), Some(hint.to_owned()))
-}
-
-fn unexplained(sources: &Sources) -> Diagnostics {
-    about_all(sources, "the policy is not valid TOML".to_owned())
 }
 
 /// The one file, or the directory of several.

@@ -15,14 +15,17 @@ pub(crate) mod duration;
 pub mod edit;
 mod evaluate;
 mod expand;
+mod key;
 mod knob;
 mod load;
 mod lower;
 mod normalizer;
+mod pattern;
 mod placement;
 pub(crate) mod print;
 mod rows;
 mod rule;
+mod schema;
 pub(crate) mod selector;
 pub(crate) mod service;
 mod source;
@@ -43,6 +46,7 @@ pub use lower::{Clock, LowerError, Lowered, Numbers, lower};
 pub use normalizer::{Normalizer, built_in_normalizers};
 pub use rows::MAX_CLASSES;
 pub use rule::RuleInfo;
+pub use schema::{as_json, schema};
 pub use source::{Fingerprint, MAX_BYTES, MAX_FILES, Source, files_of, fingerprint, replace_source};
 
 /// A policy that was read, resolved and checked.

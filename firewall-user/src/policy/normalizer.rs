@@ -12,6 +12,7 @@ use super::{
     definitions::{is_plain, report_twice},
     diagnostic::{Place, Report, quoted},
     document::{Text, Value, place},
+    key,
     knob::{self, KNOBS, Setting},
     tcp_option::Action,
 };
@@ -21,7 +22,7 @@ pub(super) const OFF: &str = "off";
 /// Profiles that always exist.
 const BUILT_IN: [(&str, Profile); 3] = [(DEFAULT, Profile::DEFAULT), ("asa", Profile::ASA), (OFF, Profile::OFF)];
 /// The key beside the knobs.
-const BASE: &str = "base";
+const BASE: &str = key::BASE.name;
 /// How long a chain of bases may be.
 const MAX_DEPTH: usize = 16;
 /// Kind of the timestamp option (RFC 7323 §3), and of the MSS.

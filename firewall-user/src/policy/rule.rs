@@ -13,30 +13,23 @@ use super::{
     definitions::{Definitions, MAX_ALL_PREFIXES, is_plain, read_services},
     diagnostic::{Place, Report, quoted},
     document::{Text, Value, place},
+    key,
     selector::Selector,
     service::{PortRange, ServiceItem, protocol_names},
     timeouts::Overrides,
     warnings,
 };
 
-/// The keys of a rule, in the order they are printed.
-const KEYS: [&str; 15] = [
-    "name",
-    "enabled",
-    "from",
-    "to",
-    "service",
-    "action",
-    "inspection",
-    "sanity",
-    "normalizer",
-    "idle-timeout",
-    "timeouts",
-    "one-sided-flows",
-    "expires",
-    "because",
-    "guard",
+/// What `action` can be.
+pub(super) const ACTIONS: [(&str, Action); 3] = [("allow", Action::Allow), ("drop", Action::Drop), ("reject", Action::Reject)];
+/// What `inspection` can be.
+pub(super) const INSPECTIONS: [(&str, Inspection); 3] = [
+    (Inspection::Strict.name(), Inspection::Strict),
+    (Inspection::Tolerant.name(), Inspection::Tolerant),
+    (Inspection::Bypass.name(), Inspection::Bypass),
 ];
+/// What `sanity` can be, and whether that is off.
+pub(super) const SANITY: [(&str, bool); 2] = [("on", false), ("off", true)];
 /// Keys of the language that this release cannot honour: what they stand for, and what ignoring them would do.
 const NOT_YET: [(&str, &str, &str); 4] = [
     (
@@ -144,21 +137,16 @@ pub(super) fn read(table: &DeTable<'_>, table_place: Place, context: Context<'_>
 impl<'a> Written<'a> {
     /// `None` when the key or its value is wrong.
     fn read_key(&mut self, key: &str, key_place: Place, value: Value<'a>, context: Context<'_>, report: &mut Report<'_>) -> Option<()> {
-        match key {
+        // What is in no list is no key, whatever is read below.
+        match key::listed(&key::RULE, key) {
             "name" => self.name = Some(read_name(value, report)?),
             "enabled" => self.enabled = Some(value.boolean(key, report)?),
             "from" => self.from = Some(read_selectors(key, value, context, report)?),
             "to" => self.to = Some(read_selectors(key, value, context, report)?),
             "service" => self.service = Some(read_service(value, context.definitions, report)?),
-            "action" => {
-                let words = [("allow", Action::Allow), ("drop", Action::Drop), ("reject", Action::Reject)];
-                self.action = Some(value.word(key, &words, report)?);
-            }
-            "inspection" => {
-                let words = [Inspection::Strict, Inspection::Tolerant, Inspection::Bypass].map(|level| (level.name(), level));
-                self.inspection = Some((value.word(key, &words, report)?, value.place));
-            }
-            "sanity" => self.sanity = Some((value.word(key, &[("on", false), ("off", true)], report)?, value.place)),
+            "action" => self.action = Some(value.word(key, &ACTIONS, report)?),
+            "inspection" => self.inspection = Some((value.word(key, &INSPECTIONS, report)?, value.place)),
+            "sanity" => self.sanity = Some((value.word(key, &SANITY, report)?, value.place)),
             "normalizer" => {
                 let text = value.string(key, report)?;
                 context.definitions.normalizers.find(text, report)?;
@@ -175,12 +163,11 @@ impl<'a> Written<'a> {
             "one-sided-flows" => self.one_sided_flows = Some((value.number(key, report)?, value.place)),
             "expires" => self.expires = Some(value.end_of_validity(key, report)?),
             "because" => self.because = Some(value.string(key, report)?.value.to_owned()),
-            other => {
-                if let Some((_, what, why)) = NOT_YET.iter().find(|(known, ..)| *known == other) {
+            _ => {
+                if let Some((_, what, why)) = NOT_YET.iter().find(|(known, ..)| *known == key) {
                     report.error_with_hint(key_place, format!("{what} not available yet"), *why);
                 } else {
-                    let known = KEYS.into_iter().filter(|known| *known != "guard");
-                    report.unknown_word(key_place, format!("unknown key {} in a rule", quoted(other)), other, known);
+                    report.unknown_word(key_place, format!("unknown key {} in a rule", quoted(key)), key, key::names(&key::RULE));
                 }
                 return None;
             }

@@ -112,8 +112,9 @@ pub(super) fn parse_addresses(
             }
         }
     }
-    // Commas alone must not come to mean every address.
-    if items.as_ref().is_some_and(Vec::is_empty) && !list.trim().is_empty() {
+    // Commas alone must not come to mean every address, nor a blank text to mean none. After a zone there may be nothing.
+    let nothing = list.trim().is_empty() && !text.value.trim().is_empty();
+    if items.as_ref().is_some_and(Vec::is_empty) && !nothing {
         report.error(text.place, "an address is missing");
         return None;
     }

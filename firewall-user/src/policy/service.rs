@@ -22,7 +22,7 @@ const PROTOCOLS: [(&str, u8); 10] = [
 ];
 /// The hint for what is no service at all.
 const SHAPES: &str = "tcp/443, udp/53, tcp/8000-8100,9000, icmp/echo-request, esp, protocol/89, any or the name of a [service.name]";
-const WITH_PORTS: [u8; 4] = [6, 17, 132, 136];
+pub(super) const WITH_PORTS: [u8; 4] = [6, 17, 132, 136];
 
 const ICMP_TYPES: [(&str, u8); 9] = [
     ("echo-reply", 0),
@@ -145,6 +145,11 @@ pub(crate) fn is_name(word: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let taken = word == "any" || word == "protocol" || PROTOCOLS.iter().any(|(name, _)| *name == word);
     word.len() < 64 && word.starts_with(|c: char| c.is_ascii_alphabetic()) && word.chars().all(plain) && !taken
+}
+
+/// Protocols with a name, and their numbers.
+pub(super) fn protocols() -> impl Iterator<Item = (&'static str, u8)> {
+    PROTOCOLS.into_iter()
 }
 
 /// Words a service can begin with, for hints.

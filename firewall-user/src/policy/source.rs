@@ -167,6 +167,10 @@ fn read_once(path: &Path) -> Result<Vec<Source>, Vec<Diagnostic>> {
         let message = format!("too many files: a policy may have {MAX_FILES}, the directory holds {}", paths.len());
         return Err(vec![Diagnostic::about(path.to_path_buf(), message, None)]);
     }
+    read_files(paths)
+}
+
+fn read_files(paths: Vec<PathBuf>) -> Result<Vec<Source>, Vec<Diagnostic>> {
     let mut room = MAX_BYTES;
     let (mut sources, mut errors) = (Vec::new(), Vec::new());
     for path in paths {
@@ -238,6 +242,30 @@ mod tests {
         };
         assert_eq!(read_at_rest(|| (state.get(), true), read), Some(2));
         assert_eq!(readings.get(), 3);
+    }
+
+    #[test]
+    fn a_file_that_goes_between_being_listed_and_read_is_no_error() {
+        let directory = std::env::temp_dir().join(format!("weir-going-{}", std::process::id()));
+        fs::create_dir_all(&directory).expect("a directory");
+        let going = directory.join("b.toml");
+        fs::write(directory.join("a.toml"), "# a").expect("written");
+        fs::write(&going, "# b").expect("written");
+        let outcomes = Cell::new(Vec::new());
+        let read = || {
+            let paths = files_of(&directory).expect("listed");
+            if paths.contains(&going) {
+                fs::remove_file(&going).expect("removed");
+            }
+            let read = read_files(paths);
+            outcomes.set([outcomes.take(), vec![read.is_ok()]].concat());
+            read
+        };
+        let look = || (fingerprint(&directory).ok(), true);
+        let sources = read_at_rest(look, read).expect("it rests").expect("it is read");
+        fs::remove_dir_all(&directory).expect("removed");
+        assert_eq!(sources.iter().map(|source| source.text.as_str()).collect::<Vec<_>>(), ["# a"]);
+        assert_eq!(outcomes.take(), [false, true], "the first reading met the file that was gone");
     }
 
     #[test]

@@ -7,23 +7,30 @@ use super::{
     diagnostic::{Report, quoted},
     document::{Value, place},
     duration,
+    key::{self, Fallback, Key, Kind},
+    pattern,
 };
 
 /// The keys of a `timeouts` table, in the order of [`fields`].
-pub(super) const KEYS: [&str; 12] = [
-    "embryonic",
-    "established",
-    "half-closed",
-    "transitory",
-    "time-wait",
-    "closed",
-    "udp-single",
-    "udp-stream",
-    "icmp",
-    "other",
-    "bypass",
-    "bypass-closing",
+pub(super) const KEYS: [Key; 12] = [
+    timeout("embryonic", Timeouts::DEFAULT.embryonic, "TCP before the handshake is complete, from the first SYN."),
+    timeout("established", Timeouts::DEFAULT.established, "TCP."),
+    timeout("half-closed", Timeouts::DEFAULT.half_closed, "TCP, one side's FIN is acknowledged."),
+    timeout("transitory", Timeouts::DEFAULT.transitory, "TCP, a FIN is under way."),
+    timeout("time-wait", Timeouts::DEFAULT.time_wait, "TCP, both FINs are acknowledged."),
+    timeout("closed", Timeouts::DEFAULT.closed, "TCP after a reset."),
+    timeout("udp-single", Timeouts::DEFAULT.udp_single, "UDP and UDP-Lite, one direction seen."),
+    timeout("udp-stream", Timeouts::DEFAULT.udp_stream, "UDP and UDP-Lite, both directions seen."),
+    timeout("icmp", Timeouts::DEFAULT.icmp, "ICMP and ICMPv6."),
+    timeout("other", Timeouts::DEFAULT.other, "ESP, AH, GRE, SCTP and every other protocol."),
+    timeout("bypass", Timeouts::DEFAULT.bypass, "TCP under bypass."),
+    timeout("bypass-closing", Timeouts::DEFAULT.bypass_closing, "TCP under bypass after a FIN or reset; never longer than `bypass`."),
 ];
+
+/// `default`: milliseconds.
+const fn timeout(name: &'static str, default: u32, help: &'static str) -> Key {
+    Key::new(name, Kind::Matching(pattern::duration), "\"1h30m\"", help).or(Fallback::Milliseconds(default))
+}
 
 /// What a rule, or `[defaults]`, says about idle times, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,11 +63,11 @@ impl Overrides {
     /// Reads a `timeouts` table.
     pub(super) fn read_table(&mut self, file: usize, table: &DeTable<'_>, report: &mut Report<'_>) {
         for (key, value) in table {
-            match KEYS.iter().position(|known| *known == key.get_ref()) {
-                Some(index) => self.each[index] = Value::new(file, value).duration(KEYS[index], report),
+            match KEYS.iter().position(|known| known.name == key.get_ref()) {
+                Some(index) => self.each[index] = Value::new(file, value).duration(KEYS[index].name, report),
                 None => {
                     let message = format!("unknown timeout {}", quoted(key.get_ref()));
-                    report.unknown_word(place(file, key.span()), message, key.get_ref(), KEYS.into_iter());
+                    report.unknown_word(place(file, key.span()), message, key.get_ref(), key::names(&KEYS));
                 }
             }
         }
@@ -87,8 +94,11 @@ impl Overrides {
 
     /// The inline table of the `timeouts` key, empty when there is none.
     pub(super) fn print_table(&self) -> Option<String> {
-        let written: Vec<String> =
-            KEYS.iter().zip(self.each).filter_map(|(key, millis)| Some(format!("{key} = \"{}\"", duration::print(millis?)))).collect();
+        let written: Vec<String> = KEYS
+            .iter()
+            .zip(self.each)
+            .filter_map(|(key, millis)| Some(format!("{} = \"{}\"", key.name, duration::print(millis?))))
+            .collect();
         (!written.is_empty()).then(|| format!("{{ {} }}", written.join(", ")))
     }
 }

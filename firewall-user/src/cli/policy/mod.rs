@@ -30,14 +30,15 @@ enum Action {
     #[command(after_help = "\
 Examples:
   weir policy check /etc/weir/policies
-  weir policy check ./policies --zones outside,inside")]
+  weir policy check ./policies --zones outside,inside
+  weir policy check ./policies --json | jq -r '.errors[] | \"\\(.file):\\(.line): \\(.message)\"'")]
     Check {
         /// A directory of *.toml files, or one file
         path: PathBuf,
         /// Zones there are; a rule that names another is an error
         #[arg(long, value_delimiter = ',', value_name = "ZONE,…")]
         zones: Option<Vec<String>>,
-        /// Print JSON
+        /// Print JSON: each error and warning with its severity, file, place, message and hint
         #[arg(long)]
         json: bool,
     },
@@ -91,6 +92,15 @@ Examples:
         #[arg(long)]
         json: bool,
     },
+    /// Print a JSON Schema of policy files, for editors; needs no daemon and no privileges
+    ///
+    /// With it an editor completes keys and words, shows what they mean, and marks what is wrong while one types. `weir policy check` also
+    /// says what a schema cannot: how rules, names and files go together.
+    #[command(after_help = "\
+Examples:
+  weir policy schema > /etc/weir/policy.schema.json
+  sed -i '1i #:schema /etc/weir/policy.schema.json' /etc/weir/policies/*.toml   for Taplo, and what is made of it")]
+    Schema,
     Import(import::Arguments),
 }
 
@@ -115,6 +125,7 @@ impl Arguments {
                 };
                 if json { output::json(&profiles) } else { output::profiles(&profiles) }
             }
+            Action::Schema => output::json(&policy::schema()),
             Action::Import(arguments) => arguments.execute(),
         }?;
         Ok(ExitCode::SUCCESS)
