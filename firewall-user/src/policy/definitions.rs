@@ -9,9 +9,10 @@ use firewall_common::{
 use toml::de::DeTable;
 
 use super::{
-    address::{AddressItem, AddressSet, Prefix, simplify},
+    address::{AddressItem, AddressSet, Addresses, Prefix, simplify},
     diagnostic::{Place, Report, quoted},
     document::{Text, Value, place},
+    members::WrittenSet,
     normalizer::{self, Normalizers},
     selector::parse_addresses,
     service::{self, PortRange, ServiceItem, is_name},
@@ -85,8 +86,14 @@ struct Set<'a> {
     place: Place,
     texts: Vec<Text<'a>>,
     items: Vec<AddressItem>,
-    /// Empty until resolved, and when something is wrong with the set.
+    /// Line of each item.
+    lines: Vec<usize>,
+    /// Its prefixes and those of the sets it names. Empty until resolved, and when something is wrong with the set.
     prefixes: AddressSet,
+    /// Its own alone.
+    own: AddressSet,
+    /// Itself and the sets it names, directly or by another set.
+    within: BTreeSet<String>,
     state: Resolution,
 }
 
@@ -124,7 +131,16 @@ pub(super) struct TooManyPrefixes;
 impl<'a> Definitions<'a> {
     pub(super) fn read_sets(&mut self, file: usize, tables: &'a DeTable<'a>, report: &mut Report<'_>) {
         for (name, place, texts) in read_named(file, tables, "set", "addresses", report) {
-            let set = Set { place, texts, items: Vec::new(), prefixes: [].into(), state: Resolution::Todo };
+            let set = Set {
+                place,
+                texts,
+                items: Vec::new(),
+                lines: Vec::new(),
+                prefixes: [].into(),
+                own: [].into(),
+                within: BTreeSet::new(),
+                state: Resolution::Todo,
+            };
             match self.sets.get(&name) {
                 Some(first) => report_twice("set", &name, place, first.place, report),
                 None => drop(self.sets.insert(name, set)),
@@ -199,10 +215,13 @@ impl<'a> Definitions<'a> {
         let names: Vec<String> = self.sets.keys().cloned().collect();
         for name in &names {
             let texts = self.sets.get(name).map(|set| set.texts.clone()).unwrap_or_default();
-            let read = |text: Text<'_>| parse_addresses(text, text.value, self, report).unwrap_or_default();
-            let items: Vec<AddressItem> = texts.into_iter().flat_map(read).collect();
+            let (mut items, mut lines) = (Vec::new(), Vec::new());
+            for text in texts {
+                items.extend(parse_addresses(text, text.value, self, report).unwrap_or_default());
+                lines.resize(items.len(), report.sources().line_number(text.place));
+            }
             if let Some(set) = self.sets.get_mut(name) {
-                set.items = items;
+                (set.items, set.lines) = (items, lines);
             }
         }
         for name in &names {
@@ -246,15 +265,19 @@ impl<'a> Definitions<'a> {
             }
         }
         path.pop();
+        let Addresses { own, sets: within } = self.addresses(&items);
         // One error is enough, and the work of all the other sets is saved.
         let prefixes = if self.resolved > MAX_ALL_PREFIXES { Ok(Vec::new()) } else { self.prefixes(&items) };
         let Some(set) = self.sets.get_mut(name) else { return };
         set.state = Resolution::Done;
+        set.within = within;
+        set.within.insert(name.to_owned());
         match prefixes {
             Ok(prefixes) => {
                 let fitted = self.resolved <= MAX_ALL_PREFIXES;
                 self.resolved += prefixes.len();
                 set.prefixes = prefixes.into();
+                set.own = if own.len() == set.prefixes.len() { set.prefixes.clone() } else { own.into() };
                 if fitted && self.resolved > MAX_ALL_PREFIXES {
                     report.error(set.place, format!("too many addresses: all sets together come to more than {MAX_ALL_PREFIXES} prefixes"));
                 }
@@ -263,8 +286,31 @@ impl<'a> Definitions<'a> {
         }
     }
 
+    /// The prefixes and sets that a list of addresses names.
+    pub(super) fn addresses(&self, items: &[AddressItem]) -> Addresses {
+        let mut addresses = Addresses::default();
+        for item in items {
+            match item {
+                AddressItem::Set(name) => addresses.sets.extend(self.sets.get(name).into_iter().flat_map(|set| set.within.clone())),
+                other => addresses.own.extend(other.prefixes()),
+            }
+        }
+        addresses.own = simplify(addresses.own);
+        addresses
+    }
+
+    /// Prefixes that a list of addresses comes to as written, at the most.
+    pub(super) fn size(&self, items: &[AddressItem]) -> Result<usize, TooManyPrefixes> {
+        let of = |item: &AddressItem| match item {
+            AddressItem::Set(name) => self.sets.get(name).map_or(0, |set| set.prefixes.len()),
+            other => other.prefixes().len(),
+        };
+        let total = items.iter().map(of).sum();
+        if total > MAX_PREFIXES { self.prefixes(items).map(|prefixes| prefixes.len()) } else { Ok(total) }
+    }
+
     /// What a list of addresses stands for.
-    pub(super) fn prefixes(&self, items: &[AddressItem]) -> Result<Vec<Prefix>, TooManyPrefixes> {
+    fn prefixes(&self, items: &[AddressItem]) -> Result<Vec<Prefix>, TooManyPrefixes> {
         let mut prefixes = Vec::new();
         let mut seen = BTreeSet::new();
         for item in items {
@@ -324,6 +370,21 @@ impl<'a> Definitions<'a> {
         self.sets.iter().map(|(name, set)| (name.clone(), set.items.iter().map(ToString::to_string).collect())).collect()
     }
 
+    /// A set's own prefixes as written.
+    pub(super) fn own_prefixes(&self, name: &str) -> AddressSet {
+        self.sets.get(name).map_or_else(|| [].into(), |set| set.own.clone())
+    }
+
+    /// The sets with the places of what is written in them.
+    pub(super) fn written_sets(&self, report: &Report<'_>) -> BTreeMap<String, WrittenSet> {
+        let sets = self.sets.iter().map(|(name, set)| {
+            let items = set.items.iter().zip(&set.lines).map(|(item, line)| (item.clone(), *line)).collect();
+            let file = report.sources().path(set.place.file).to_path_buf();
+            (name.clone(), WrittenSet { file, line: report.sources().line_number(set.place), items })
+        });
+        sets.collect()
+    }
+
     pub(super) fn print_services(&self) -> BTreeMap<String, Vec<String>> {
         self.services.iter().map(|(name, service)| (name.clone(), service.items.iter().map(ToString::to_string).collect())).collect()
     }
@@ -361,14 +422,18 @@ fn read_named<'a>(
         let mut texts = Vec::new();
         for (key, value) in table {
             if key.get_ref() == only {
-                texts = Value::new(file, value).strings(only, report);
+                let value = Value::new(file, value);
+                // A set may be there for the members that come while the policy is in force.
+                texts = if what == "set" && value.is_empty_array() { Vec::new() } else { value.strings(only, report) };
             } else {
                 let message = format!("unknown key {} in [{what}.{}]", quoted(key.get_ref()), name.get_ref());
                 report.unknown_word(place(file, key.span()), message, key.get_ref(), [only].into_iter());
             }
         }
         if table.is_empty() {
-            report.error_with_hint(name_place, format!("{what} {} is empty", quoted(name.get_ref())), format!("give it {only} = [\"…\"]"));
+            let filled = if what == "set" { ", or addresses = [] when its members come while the policy is in force" } else { "" };
+            let hint = format!("give it {only} = [\"…\"]{filled}");
+            report.error_with_hint(name_place, format!("{what} {} is empty", quoted(name.get_ref())), hint);
         }
         named.push((name.get_ref().to_string(), name_place, texts));
     }

@@ -4,7 +4,7 @@
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum DurationError {
+pub(crate) enum DurationError {
     #[error("is not a duration")]
     Syntax,
     #[error("is not a duration: a unit is missing")]
@@ -16,7 +16,7 @@ pub(super) enum DurationError {
 }
 
 /// Milliseconds of a duration.
-pub(super) fn parse(text: &str) -> Result<u32, DurationError> {
+pub(crate) fn parse(text: &str) -> Result<u32, DurationError> {
     let mut rest = text;
     let mut total: u64 = 0;
     let mut smaller_than = u64::MAX;

@@ -24,6 +24,10 @@ impl Entries {
             block.0[bit / 64] |= 1 << (bit % 64);
         }
     }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// What a policy has too much of.
@@ -101,6 +105,28 @@ impl Pool {
         self.rows.push(row);
         self.row_numbers.insert(row, number);
         Ok(number)
+    }
+
+    /// The pool that came to these tables.
+    pub(super) fn of_tables(rows: &[Row], blocks: &[Block]) -> Self {
+        Self {
+            row_numbers: rows.iter().copied().zip(0..).collect(),
+            block_numbers: blocks.iter().copied().zip(0..=u16::MAX).collect(),
+            rows: rows.to_vec(),
+            blocks: blocks.to_vec(),
+        }
+    }
+
+    /// How many rows and blocks there are.
+    pub(super) const fn sizes(&self) -> (usize, usize) {
+        (self.rows.len(), self.blocks.len())
+    }
+
+    /// The rows and blocks behind so many, with their numbers.
+    pub(super) fn since(&self, (rows, blocks): (usize, usize)) -> (Vec<(u32, Row)>, Vec<(u16, Block)>) {
+        let rows = self.rows.iter().copied().enumerate().skip(rows).map(|(number, row)| (number as u32, row));
+        let blocks = self.blocks.iter().copied().enumerate().skip(blocks).map(|(number, block)| (number as u16, block));
+        (rows.collect(), blocks.collect())
     }
 
     pub(super) fn into_tables(self) -> (Vec<Row>, Vec<Block>) {
