@@ -2,7 +2,6 @@
 //! written in it, and while a change is made each address is of the class before or of the class after.
 
 mod lone;
-mod lowered;
 mod root;
 
 use std::{

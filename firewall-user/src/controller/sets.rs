@@ -2,37 +2,31 @@
 //! of the tables, and waits a moment before it looks again. So a burst of orders makes live flows be judged again once, and nobody who
 //! only leaves one has to wait.
 
+mod desk;
 mod journal;
 mod live;
 mod report;
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    mem,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{collections::BTreeMap, mem, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use tokio::sync::{Notify, oneshot};
 
 use super::{Controller, blocking, held, reload::PolicyState};
 use crate::{
-    api::{Failure, Kind, SetChanged, SetRequest},
+    api::{Failure, Kind, SetChanged},
     clock,
     instance::Instance,
-    policy::{Changed, LiveTables, Members, NoMember, Prefix, TooManyMembers},
+    policy::{Changed, LiveTables, Members, Prefix, TooManyMembers},
 };
+use desk::Reply;
+pub(super) use desk::{Desk, change};
 use journal::Journal;
 use live::{Delta, LiveSets, Order, Verb};
 
 /// Time between two changes of the tables: each makes all live flows be judged again.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Prefixes that may wait to be added by the daemon itself.
-const MOST_WAITING: usize = 65_536;
-/// The longest reason for a change.
-const MOST_BECAUSE: usize = 1_024;
-
+/// What to do about a change that would cut one's own session.
+const HINT: &str = "say --cut-session if that is what you want";
 /// Live members, kept on disk.
 #[derive(Debug)]
 pub(super) struct Sets {
@@ -52,25 +46,6 @@ enum Tables {
     Spoiled,
 }
 
-/// Where orders are left.
-#[derive(Debug, Default)]
-pub(super) struct Desk {
-    waiting: Mutex<Waiting>,
-    arrived: Notify,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    /// Names of the sets of the policy in force.
-    names: HashSet<String>,
-    orders: Vec<(Order, Reply)>,
-    /// What the daemon itself wants added.
-    own: HashSet<(String, Prefix)>,
-}
-
-/// Who waits for an order to be carried out.
-type Reply = Option<oneshot::Sender<Result<SetChanged, Failure>>>;
-
 impl Sets {
     pub(super) fn open(instance: &Instance) -> Self {
         let (journal, live) = Journal::open(instance);
@@ -88,27 +63,11 @@ impl Sets {
     }
 }
 
-impl Desk {
-    /// A policy with these sets is in force.
-    pub(super) fn know<'n>(&self, names: impl Iterator<Item = &'n str>) {
-        held(&self.waiting).names = names.map(str::to_owned).collect();
-    }
-
-    fn leave(&self, order: Order, reply: Reply) {
-        held(&self.waiting).orders.push((order, reply));
-        self.arrived.notify_one();
-    }
-}
-
 /// Carries out orders for as long as the daemon runs.
 pub(super) async fn carry_out(controller: Arc<Controller>) {
     loop {
-        controller.desk.arrived.notified().await;
-        let orders = {
-            let mut waiting = held(&controller.desk.waiting);
-            waiting.own.clear();
-            mem::take(&mut waiting.orders)
-        };
+        controller.desk.arrived().await;
+        let orders = controller.desk.clear();
         let done = blocking(&controller, move |controller| {
             controller.carry_out(orders);
             Ok(())
@@ -120,80 +79,7 @@ pub(super) async fn carry_out(controller: Arc<Controller>) {
     }
 }
 
-/// Leaves a request's order and waits until it is carried out.
-pub(super) async fn change(
-    controller: &Controller,
-    set: String,
-    verb: &str,
-    request: SetRequest,
-    uid: Option<u32>,
-) -> Result<SetChanged, Failure> {
-    let order = order(set, verb, request, uid)?;
-    let (reply, answer) = oneshot::channel();
-    controller.desk.leave(order, Some(reply));
-    answer.await.unwrap_or_else(|_| Err(Failure::failed("the daemon could not finish this")))
-}
-
-fn order(set: String, verb: &str, request: SetRequest, uid: Option<u32>) -> Result<Order, Failure> {
-    let SetRequest { addresses, for_seconds, because, session, cut_session } = request;
-    let verb = match verb {
-        "add" => Verb::Add,
-        "remove" => Verb::Remove,
-        "replace" => Verb::Replace,
-        "clear" => Verb::Clear,
-        other => {
-            return Err(Failure::new(Kind::NotFound, format!("a set cannot be asked to `{other}`")).hint("add, remove, replace or clear"));
-        }
-    };
-    let adds = matches!(verb, Verb::Add | Verb::Replace);
-    if !adds && (for_seconds.is_some() || because.is_some()) {
-        return Err(Failure::usage("only what is added has a time and a reason"));
-    }
-    if (verb == Verb::Clear) != addresses.is_empty() && verb != Verb::Replace {
-        return Err(Failure::usage("say which addresses").hint("`clear` takes none, and removes all live members"));
-    }
-    if because.as_ref().is_some_and(|because| because.len() > MOST_BECAUSE || because.chars().any(char::is_control)) {
-        return Err(Failure::usage(format!("a reason is one line of at most {MOST_BECAUSE} bytes")));
-    }
-    if for_seconds == Some(0) {
-        return Err(Failure::usage("0 s is no time at all for a member of a set"));
-    }
-    let mut prefixes = Vec::with_capacity(addresses.len());
-    for address in &addresses {
-        let read = Prefix::of_member(address).map_err(|NoMember { message, hint }| Failure { hint, ..Failure::usage(message) });
-        prefixes.extend(read?);
-    }
-    let session = if cut_session { None } else { session };
-    Ok(Order { set, verb, prefixes, span: for_seconds.map(Duration::from_secs), because, uid, session })
-}
-
 impl Controller {
-    /// Adds members to a set for the daemon itself, such as a source that went over a rule's limit. Returns at once: they are members soon
-    /// after, together with all others that come meanwhile. A member that is added again counts for the new time, if that is longer.
-    ///
-    /// # Errors
-    /// There is no such set in the policy in force, or too many members wait already.
-    pub fn add_to_set(&self, set: &str, members: &[Prefix], span: Option<Duration>, because: &str) -> Result<(), Failure> {
-        let mut waiting = held(&self.desk.waiting);
-        if !waiting.names.contains(set) {
-            return Err(Failure::new(Kind::NotFound, format!("there is no set `{set}` to add to")));
-        }
-        // One that waits already would get no other time.
-        let new: Vec<Prefix> = members.iter().copied().filter(|prefix| !waiting.own.contains(&(set.to_owned(), *prefix))).collect();
-        if waiting.own.len() + new.len() > MOST_WAITING {
-            return Err(Failure::failed(format!("more than {MOST_WAITING} addresses wait to be added to sets")));
-        }
-        if new.is_empty() {
-            return Ok(());
-        }
-        waiting.own.extend(new.iter().map(|prefix| (set.to_owned(), *prefix)));
-        drop(waiting);
-        let because = Some(because.to_owned());
-        let order = Order { set: set.to_owned(), verb: Verb::Add, prefixes: new, span, because, uid: None, session: None };
-        self.desk.leave(order, None);
-        Ok(())
-    }
-
     /// The members there are, as a policy is read with.
     pub(super) fn members(&self) -> Members {
         held(&self.policy).sets.members()
@@ -282,7 +168,6 @@ impl Controller {
         state.sets.live.take(&deltas);
         if let (Some(session), Some(before)) = (session, before) {
             let after = state.sets.members();
-            const HINT: &str = "say --cut-session if that is what you want";
             let policies = [before, after].map(|members| in_force.policy.clone().with_members(&members).map_err(|error| too_many(&error)));
             let judged = match policies {
                 [Ok(now), Ok(then)] => self.refuse_a_cut_between(state, &session, (&now, &then), (kept, &clock::both()), HINT),
@@ -367,4 +252,69 @@ pub(super) fn too_many(error: &TooManyMembers) -> Failure {
     Failure::new(Kind::Conflict, format!("the live members of sets do not fit: {error}")).hint(
         "`weir set list` shows how many each set has; neighbouring addresses fit as prefixes, and a set used on both sides counts twice",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        api::SetRequest,
+        policy::{Policy, Source, load_sources},
+    };
+
+    fn policy() -> Policy {
+        let text = "[set.blocked]\naddresses = [\"192.0.2.0/24\"]\n[[rule]]\nname = \"a\"\nfrom = \"any @blocked\"\naction = \"drop\"\n";
+        load_sources(vec![Source { path: "a.toml".into(), text: text.to_owned() }], None).expect("a policy").0
+    }
+
+    fn add(members: &[&str], span: Option<u64>) -> Order {
+        let request = SetRequest {
+            addresses: members.iter().map(|member| (*member).to_owned()).collect(),
+            for_seconds: span,
+            ..SetRequest::default()
+        };
+        desk::order("blocked".to_owned(), "add", request, Some(7)).expect("an order")
+    }
+
+    #[test]
+    fn a_member_keeps_the_longest_of_its_times() {
+        let (policy, now) = (policy(), Timestamp::UNIX_EPOCH);
+        let mut live = LiveSets::default();
+        let mut until = |span: Option<u64>| {
+            let deltas = live.plan(&add(&["10.0.0.1"], span), &policy, now).expect("a plan");
+            live.take(&deltas);
+            let (_, member) = live.of("blocked").next().expect("a member");
+            member.until.map(Timestamp::as_second)
+        };
+        assert_eq!([Some(60), Some(30), Some(90), None, Some(7)].map(&mut until), [Some(60), Some(60), Some(90), None, None]);
+    }
+
+    #[test]
+    fn what_is_undone_was_never_there() {
+        let policy = policy();
+        let mut live = LiveSets::default();
+        let first = live.plan(&add(&["10.0.0.1", "10.0.0.2"], Some(9)), &policy, Timestamp::UNIX_EPOCH).expect("a plan");
+        live.take(&first);
+        let before: Vec<_> = live.all().map(|(_, prefix, member)| (*prefix, member.clone())).collect();
+        let replace = Order { verb: Verb::Replace, ..add(&["10.0.0.2", "10.0.0.3"], None) };
+        let deltas = live.plan(&replace, &policy, Timestamp::UNIX_EPOCH).expect("a plan");
+        live.take(&deltas);
+        assert_eq!(live.of("blocked").map(|(prefix, _)| prefix.to_string()).collect::<Vec<_>>(), ["10.0.0.2", "10.0.0.3"]);
+        let changed: Vec<(String, bool)> = net_changes(&deltas).iter().map(|one| (one.prefix.to_string(), one.present)).collect();
+        assert_eq!(changed, [("10.0.0.1".to_owned(), false), ("10.0.0.3".to_owned(), true)], "what stays a member changes no table");
+        assert!(net_changes(&[first, vec![]].concat()).len() == 2);
+        live.undo(&deltas);
+        assert_eq!(live.all().map(|(_, prefix, member)| (*prefix, member.clone())).collect::<Vec<_>>(), before);
+    }
+
+    #[test]
+    fn what_comes_and_goes_in_one_burst_changes_nothing() {
+        let policy = policy();
+        let mut live = LiveSets::default();
+        let mut deltas = live.plan(&add(&["10.0.0.1"], None), &policy, Timestamp::UNIX_EPOCH).expect("a plan");
+        live.take(&deltas);
+        let remove = Order { verb: Verb::Remove, ..add(&["10.0.0.1"], None) };
+        deltas.extend(live.plan(&remove, &policy, Timestamp::UNIX_EPOCH).expect("a plan"));
+        assert_eq!(net_changes(&deltas), []);
+    }
 }

@@ -131,7 +131,7 @@ impl LiveTables {
     /// # Errors
     /// There is no room. What was to be changed may then be so in part in here: the policy is to be lowered anew.
     pub fn change(&mut self, changes: &[Changed]) -> Result<Amendment, TooManyMembers> {
-        let before = self.pool.sizes();
+        let (rows, blocks) = self.pool.sizes();
         let mut amendment = Amendment::default();
         for side in &mut self.sides {
             let mut touched = BTreeSet::new();
@@ -152,8 +152,8 @@ impl LiveTables {
         }
         amendment.written.sort_by_key(|(_, _, length, _)| Reverse(*length));
         amendment.removed.sort_by_key(|(_, _, length)| *length);
-        (amendment.rows, amendment.blocks) = self.pool.since(before);
-        amendment.rows.iter_mut().for_each(|(number, _)| *number += FIXED_ROWS as u32);
+        amendment.rows = self.pool.rows_since(rows).map(|(number, row)| (FIXED_ROWS as u32 + number, row)).collect();
+        amendment.blocks = self.pool.blocks_since(blocks).collect();
         Ok(amendment)
     }
 }

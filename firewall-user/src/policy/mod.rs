@@ -27,6 +27,7 @@ mod rows;
 mod rule;
 pub(crate) mod selector;
 pub(crate) mod service;
+mod sets;
 mod source;
 mod tcp_option;
 mod timeouts;

@@ -122,11 +122,14 @@ impl Pool {
         (self.rows.len(), self.blocks.len())
     }
 
-    /// The rows and blocks behind so many, with their numbers.
-    pub(super) fn since(&self, (rows, blocks): (usize, usize)) -> (Vec<(u32, Row)>, Vec<(u16, Block)>) {
-        let rows = self.rows.iter().copied().enumerate().skip(rows).map(|(number, row)| (number as u32, row));
-        let blocks = self.blocks.iter().copied().enumerate().skip(blocks).map(|(number, block)| (number as u16, block));
-        (rows.collect(), blocks.collect())
+    /// The rows behind so many, with their numbers.
+    pub(super) fn rows_since(&self, rows: usize) -> impl Iterator<Item = (u32, Row)> {
+        (0..).zip(self.rows.iter().copied()).skip(rows)
+    }
+
+    /// The same of blocks.
+    pub(super) fn blocks_since(&self, blocks: usize) -> impl Iterator<Item = (u16, Block)> {
+        (0..=u16::MAX).zip(self.blocks.iter().copied()).skip(blocks)
     }
 
     pub(super) fn into_tables(self) -> (Vec<Row>, Vec<Block>) {

@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, fmt};
 
 use super::{
     address::{AddressItem, Addresses, simplify},
-    definitions::{Definitions, TooManyPrefixes, report_too_many},
+    definitions::Definitions,
     diagnostic::{Report, quoted},
     document::Text,
+    sets::{TooManyPrefixes, report_too_many},
 };
 
 use firewall_common::rule::ZONE_NAME_LENGTH;

@@ -7,6 +7,7 @@ mod events;
 mod lab;
 mod lifetime;
 mod refusals;
+mod sets;
 mod typed;
 mod verbs;
 mod watching;
