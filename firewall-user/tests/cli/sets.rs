@@ -198,6 +198,10 @@ fn lists_come_from_files_in_one_change() {
         );
         assert_eq!(members(lab, "blocked"), ["10.9.0.2", "192.0.2.2"], "nothing has changed");
 
+        fs::write(&list, "# nothing came\n").expect("written");
+        lab.weir(&["set", "replace", "blocked", "--file", path]).refused_with(2, &["say which addresses", "`clear` takes none"]);
+        assert_eq!(members(lab, "blocked").len(), 2);
+
         // Many, and one more after them.
         let many: String = (0..20_000u32).map(|number| format!("{}\n", std::net::Ipv4Addr::from_bits(0x6440_0000 + 2 * number))).collect();
         fs::write(&list, many).expect("written");

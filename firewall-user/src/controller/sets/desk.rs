@@ -109,7 +109,8 @@ pub(super) fn order(set: String, verb: &str, request: SetRequest, uid: Option<u3
     if !adds && (for_seconds.is_some() || because.is_some()) {
         return Err(Failure::usage("only what is added has a time and a reason"));
     }
-    if (verb == Verb::Clear) != addresses.is_empty() && verb != Verb::Replace {
+    // Also of `replace`: a list that could not be fetched must not take everything away.
+    if (verb == Verb::Clear) != addresses.is_empty() {
         return Err(Failure::usage("say which addresses").hint("`clear` takes none, and removes all live members"));
     }
     if because.as_ref().is_some_and(|because| because.len() > MOST_BECAUSE || because.chars().any(char::is_control)) {
