@@ -5,6 +5,7 @@
 //! with two that do: `d-…` drops one packet, `x-…` allows the other, at another place in each. What is made of parts of two policies
 //! would be one of the many rules, or none.
 
+mod bursts;
 mod lone;
 mod root;
 
@@ -14,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use aya::{TestRun as _, TestRunOptions, programs::Xdp};
+use bursts::{XDP_DROP, XDP_PASS, hits, send};
 use firewall_common::{
     counter::Counters,
     reason::Reason,
@@ -33,10 +34,6 @@ use xtask::mixed::{Mixed, ZONES};
 const SWAPS: usize = 1_000;
 const FILLERS: usize = 300;
 const POLICIES: [&str; 3] = ["a", "b", "c"];
-/// Packets of one test run: few enough that a swap need not wait long for them.
-const BURST: u32 = 2_000;
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
 /// Each has the address of [`OTHER`].
 const SOURCES: [&str; 3] = ["203.0.113.0/24", "203.0.113.0/25", "203.0.113.96-203.0.113.127"];
 const DROPPED: Host = Host { name: "dropped", v4: [198, 18, 0, 1], ..OTHER };
@@ -87,20 +84,6 @@ fn frame(to: Host) -> Vec<u8> {
     Packet::udp(Family::V4, (OTHER, 40_000), (to, 1_500), 32).build().bytes
 }
 
-/// Runs bursts of a frame until told to stop; every packet of a burst must have this verdict.
-fn send(program: &Xdp, frame: &[u8], verdict: u32, stop: &AtomicBool, sent: &AtomicU64) {
-    while !stop.load(Ordering::Relaxed) {
-        let options = TestRunOptions { data_in: Some(frame), repeat: BURST, ..TestRunOptions::new() };
-        let result = program.test_run(options).expect("the packets can be run");
-        assert_eq!(result.return_value, verdict);
-        sent.fetch_add(u64::from(BURST), Ordering::Relaxed);
-    }
-}
-
-fn hits(maps: &Maps, rule: u16) -> u64 {
-    maps.rule_counters(rule).expect("the counters can be read").hits
-}
-
 #[test]
 fn no_packet_is_judged_by_parts_of_two_policies() {
     if !root::available() {
@@ -113,8 +96,8 @@ fn no_packet_is_judged_by_parts_of_two_policies() {
     slots.switch(maps, &policies[0]).expect("the first policy");
     let (stop, dropped, allowed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
-        scope.spawn(|| send(&lone.program(), &frame(DROPPED), XDP_DROP, &stop, &dropped));
-        scope.spawn(|| send(&lone.program(), &frame(ALLOWED), XDP_PASS, &stop, &allowed));
+        scope.spawn(|| send(&lone.program(), &frame(DROPPED), Some(XDP_DROP), &stop, &dropped));
+        scope.spawn(|| send(&lone.program(), &frame(ALLOWED), Some(XDP_PASS), &stop, &allowed));
         let wait = || thread::sleep(Duration::from_micros(10));
         while dropped.load(Ordering::Relaxed) == 0 || allowed.load(Ordering::Relaxed) == 0 {
             wait();

@@ -1,6 +1,7 @@
 //! A hundred thousand members in the kernel, and a thousand changes under packets: no packet of an address that a change does not name is ever
 //! judged otherwise, and one whose address comes and goes is judged by what holds before or by what holds after.
 
+mod bursts;
 mod lone;
 mod root;
 
@@ -12,6 +13,7 @@ use std::{
 };
 
 use aya::{TestRun as _, TestRunOptions, programs::Xdp};
+use bursts::{XDP_DROP, XDP_PASS, hits, send};
 use firewall_common::{
     counter::Counters,
     reason::Reason,
@@ -21,7 +23,7 @@ use firewall_common::{
     },
 };
 use firewall_user::{
-    dataplane::{Maps, Slots},
+    dataplane::Slots,
     policy::{self, Changed, Clock, LiveTables, Members, Numbers, Policy, Prefix, Source},
 };
 use lone::Lone;
@@ -29,9 +31,6 @@ use xtask::mixed::{Mixed, ZONES};
 
 const MEMBERS: u32 = 100_000;
 const CHANGES: usize = 1_000;
-const BURST: u32 = 2_000;
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
 const BOX: Host = Host { name: "box", v4: [198, 18, 0, 1], ..OTHER };
 
 struct Numbering;
@@ -79,20 +78,6 @@ fn frame(from: [u8; 4]) -> Vec<u8> {
 
 fn verdict(program: &Xdp, frame: &[u8]) -> u32 {
     program.test_run(TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() }).expect("it runs").return_value
-}
-
-/// Runs bursts of a frame until told to stop. The last packet of every burst must have this verdict; the counters tell of all others.
-fn send(program: &Xdp, frame: &[u8], verdict: Option<u32>, stop: &AtomicBool, sent: &AtomicU64) {
-    while !stop.load(Ordering::Relaxed) {
-        let options = TestRunOptions { data_in: Some(frame), repeat: BURST, ..TestRunOptions::new() };
-        let result = program.test_run(options).expect("the packets can be run");
-        assert!(verdict.is_none_or(|verdict| result.return_value == verdict), "{}", result.return_value);
-        sent.fetch_add(u64::from(BURST), Ordering::Relaxed);
-    }
-}
-
-fn hits(maps: &Maps, rule: u16) -> u64 {
-    maps.rule_counters(rule).expect("the counters can be read").hits
 }
 
 #[test]

@@ -46,16 +46,7 @@ Examples:
   weir set add blocked 198.51.100.7
   weir set add blocked 198.51.100.0/24 2001:db8:bad::/48 --for 1h --because 'scans port 22'
   weir set add partners --file partners.txt")]
-    Add {
-        /// Name of the set
-        name: String,
-        #[command(flatten)]
-        members: Members,
-        #[command(flatten)]
-        why: Why,
-        #[command(flatten)]
-        common: Common,
-    },
+    Add(Fill),
     /// Remove live members from a set
     ///
     /// What is written in the policy stays: that is for the files to say.
@@ -75,16 +66,7 @@ Examples:
 Examples:
   weir set replace blocked --file /var/lib/blocklist.txt --for 2d
   curl -s https://lists.example/bad.txt | weir set replace blocked --file /dev/stdin --for 2d")]
-    Replace {
-        /// Name of the set
-        name: String,
-        #[command(flatten)]
-        members: Members,
-        #[command(flatten)]
-        why: Why,
-        #[command(flatten)]
-        common: Common,
-    },
+    Replace(Fill),
     /// Remove all live members from a set
     #[command(after_help = "\
 Examples:
@@ -95,6 +77,19 @@ Examples:
         #[command(flatten)]
         common: Common,
     },
+}
+
+/// What `add` and `replace` take.
+#[derive(Debug, Args)]
+struct Fill {
+    /// Name of the set
+    name: String,
+    #[command(flatten)]
+    members: Members,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Which members.
@@ -138,8 +133,6 @@ fn seconds(text: &str) -> Result<u64, String> {
 impl Arguments {
     pub(super) fn execute(self, instance: &Instance) -> anyhow::Result<()> {
         let client = Client::new(instance);
-        let asked = |addresses, why: Why| SetRequest { addresses, for_seconds: why.span, because: why.because, ..SetRequest::default() };
-        let none = Why { span: None, because: None };
         match self.action {
             Action::List { name: None, json } => {
                 let sets: Vec<Set> = ask(client.get("/v1/sets"))?;
@@ -149,11 +142,22 @@ impl Arguments {
                 let set: ShownSet = ask(client.get(&format!("/v1/sets/{}", segment(&name))))?;
                 if json { output::json(&set) } else { output::set(&set) }
             }
-            Action::Add { name, members, why, common } => change(&client, &name, "add", &asked(members.read()?, why), common),
-            Action::Remove { name, members, common } => change(&client, &name, "remove", &asked(members.read()?, none), common),
-            Action::Replace { name, members, why, common } => change(&client, &name, "replace", &asked(members.read()?, why), common),
-            Action::Clear { name, common } => change(&client, &name, "clear", &asked(Vec::new(), none), common),
+            Action::Add(fill) => fill.execute(&client, "add"),
+            Action::Replace(fill) => fill.execute(&client, "replace"),
+            Action::Remove { name, members, common } => {
+                let request = SetRequest { addresses: members.read()?, ..SetRequest::default() };
+                change(&client, &name, "remove", &request, common)
+            }
+            Action::Clear { name, common } => change(&client, &name, "clear", &SetRequest::default(), common),
         }
+    }
+}
+
+impl Fill {
+    fn execute(self, client: &Client, verb: &str) -> anyhow::Result<()> {
+        let Self { name, members, why, common } = self;
+        let request = SetRequest { addresses: members.read()?, for_seconds: why.span, because: why.because, ..SetRequest::default() };
+        change(client, &name, verb, &request, common)
     }
 }
 
