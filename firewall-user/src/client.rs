@@ -156,6 +156,14 @@ fn encode(body: &impl Serialize) -> Result<Vec<u8>, Failure> {
     serde_json::to_vec(body).map_err(|error| Failure::failed(format!("the request cannot be written: {error}")))
 }
 
+/// A word as one part of a path, escaped.
+#[must_use]
+pub fn segment(word: &str) -> String {
+    let mut text = String::new();
+    escape(word, &mut text);
+    text
+}
+
 /// A path with a query of `key=value` pairs, escaped.
 #[must_use]
 pub fn with_query<'a>(path: &str, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
@@ -187,6 +195,7 @@ mod tests {
     #[test]
     fn queries_are_escaped() {
         assert_eq!(with_query("/v1/flows", []), "/v1/flows");
+        assert_eq!(segment("a/b?"), "a%2Fb%3F");
         let pairs = [("address", "10.0.0.0/8"), ("rule", "a&b=c é")];
         assert_eq!(with_query("/v1/flows", pairs), "/v1/flows?address=10.0.0.0%2F8&rule=a%26b%3Dc%20%C3%A9");
     }

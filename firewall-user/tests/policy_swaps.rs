@@ -5,20 +5,18 @@
 //! with two that do: `d-…` drops one packet, `x-…` allows the other, at another place in each. What is made of parts of two policies
 //! would be one of the many rules, or none.
 
+mod bursts;
+mod lone;
 mod root;
 
 use std::{
-    fs,
-    process::id,
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
     time::Duration,
 };
 
-use aya::{TestRun as _, TestRunOptions, programs::Xdp};
+use bursts::{XDP_DROP, XDP_PASS, hits, send};
 use firewall_common::{
-    abi::program,
-    config::Interface,
     counter::Counters,
     reason::Reason,
     testing::{
@@ -27,21 +25,15 @@ use firewall_common::{
     },
 };
 use firewall_user::{
-    dataplane::{Dataplane, Maps, Options, Pins, Sizes, Slots, detach_all},
-    instance::Instance,
+    dataplane::{Maps, Slots},
     policy::{self, Clock, Lowered, Numbers, Source},
 };
+use lone::Lone;
 use xtask::mixed::{Mixed, ZONES};
 
 const SWAPS: usize = 1_000;
 const FILLERS: usize = 300;
 const POLICIES: [&str; 3] = ["a", "b", "c"];
-/// Packets of one test run: few enough that a swap need not wait long for them.
-const BURST: u32 = 2_000;
-/// PROG_TEST_RUN's frames come in by the loopback device.
-const LOOPBACK: u32 = 1;
-const XDP_DROP: u32 = 1;
-const XDP_PASS: u32 = 2;
 /// Each has the address of [`OTHER`].
 const SOURCES: [&str; 3] = ["203.0.113.0/24", "203.0.113.0/25", "203.0.113.96-203.0.113.127"];
 const DROPPED: Host = Host { name: "dropped", v4: [198, 18, 0, 1], ..OTHER };
@@ -88,53 +80,8 @@ fn lowered(which: usize) -> Lowered {
     policy::lower(&policy, &mut Numbering, &clock).expect("there are numbers")
 }
 
-/// A dataplane that is attached nowhere, and gone at the end.
-struct Lone {
-    dataplane: Dataplane,
-    pins: Pins,
-}
-
-impl Lone {
-    fn start() -> Self {
-        let instance: Instance = format!("swaps-{}", id()).parse().expect("a name");
-        let sizes = Sizes { established: 1_024, embryonic: 1_024 };
-        let options = Options { sizes, discard_flows: false, legacy_egress: true };
-        let mut dataplane = Dataplane::open(&instance, &options).expect("the object loads");
-        dataplane.commit().expect("the programs can be pinned");
-        let interface = Interface { zone: 1, place: 1, flags: 0, reserved: 0 };
-        dataplane.maps().set_interface(LOOPBACK, interface).expect("the interface can be written");
-        Self { dataplane, pins: Pins::of(&instance) }
-    }
-
-    fn program(&self) -> Xdp {
-        let pin = self.pins.root().join("programs").join(program::INGRESS);
-        Xdp::from_pin(pin, aya_obj::programs::XdpAttachType::Interface).expect("the program is pinned")
-    }
-}
-
-impl Drop for Lone {
-    fn drop(&mut self) {
-        detach_all(&self.pins).expect("the pins can be removed");
-        assert!(!fs::exists(self.pins.root()).expect("a path"), "something was left behind");
-    }
-}
-
 fn frame(to: Host) -> Vec<u8> {
     Packet::udp(Family::V4, (OTHER, 40_000), (to, 1_500), 32).build().bytes
-}
-
-/// Runs bursts of a frame until told to stop; every packet of a burst must have this verdict.
-fn send(program: &Xdp, frame: &[u8], verdict: u32, stop: &AtomicBool, sent: &AtomicU64) {
-    while !stop.load(Ordering::Relaxed) {
-        let options = TestRunOptions { data_in: Some(frame), repeat: BURST, ..TestRunOptions::new() };
-        let result = program.test_run(options).expect("the packets can be run");
-        assert_eq!(result.return_value, verdict);
-        sent.fetch_add(u64::from(BURST), Ordering::Relaxed);
-    }
-}
-
-fn hits(maps: &Maps, rule: u16) -> u64 {
-    maps.rule_counters(rule).expect("the counters can be read").hits
 }
 
 #[test]
@@ -143,14 +90,14 @@ fn no_packet_is_judged_by_parts_of_two_policies() {
         return;
     }
     let policies: Vec<Lowered> = (0..POLICIES.len()).map(lowered).collect();
-    let lone = Lone::start();
+    let lone = Lone::start("swaps");
     let maps = lone.dataplane.maps();
     let mut slots = Slots::read(maps).expect("the tries can be read");
     slots.switch(maps, &policies[0]).expect("the first policy");
     let (stop, dropped, allowed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     thread::scope(|scope| {
-        scope.spawn(|| send(&lone.program(), &frame(DROPPED), XDP_DROP, &stop, &dropped));
-        scope.spawn(|| send(&lone.program(), &frame(ALLOWED), XDP_PASS, &stop, &allowed));
+        scope.spawn(|| send(&lone.program(), &frame(DROPPED), Some(XDP_DROP), &stop, &dropped));
+        scope.spawn(|| send(&lone.program(), &frame(ALLOWED), Some(XDP_PASS), &stop, &allowed));
         let wait = || thread::sleep(Duration::from_micros(10));
         while dropped.load(Ordering::Relaxed) == 0 || allowed.load(Ordering::Relaxed) == 0 {
             wait();

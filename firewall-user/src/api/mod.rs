@@ -11,6 +11,7 @@ mod import;
 mod interfaces;
 mod policy;
 mod profiles;
+mod sets;
 mod status;
 
 pub use bypass::{BypassAdd, BypassAdded, BypassRemove, BypassRemoved, BypassRule};
@@ -24,4 +25,5 @@ pub use import::{ImportedPolicy, NotCarriedOver};
 pub use interfaces::{AttachRequest, DetachRequest, Detached, Interface, Mode, ModeRequest};
 pub use policy::{Applied, ApplyRequest, CONFIRM_SECONDS, Confirmation, Confirmed, PolicyInForce, RollbackRequest, RuleInForce};
 pub use profiles::Profile;
+pub use sets::{Set, SetChanged, SetMember, SetRequest, ShownSet};
 pub use status::{Adopted, Expiring, PolicyStatus, Status};

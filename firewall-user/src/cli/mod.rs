@@ -11,6 +11,7 @@ mod guard;
 mod import;
 mod policy;
 mod run;
+mod set;
 mod status;
 
 use std::{future::Future, process::ExitCode};
@@ -47,6 +48,7 @@ enum Verb {
     Detach(detach::Arguments),
     Policy(policy::Arguments),
     Bypass(bypass::Arguments),
+    Set(set::Arguments),
     Flows(flows::Arguments),
     Counters(counters::Arguments),
     Events(events::Arguments),
@@ -98,6 +100,7 @@ impl Cli {
             Verb::Detach(arguments) => arguments.execute(&instance),
             Verb::Policy(arguments) => return arguments.execute(&instance),
             Verb::Bypass(arguments) => arguments.execute(&instance),
+            Verb::Set(arguments) => arguments.execute(&instance),
             Verb::Flows(arguments) => arguments.execute(&instance),
             Verb::Counters(arguments) => arguments.execute(&instance),
             Verb::Events(arguments) => arguments.execute(&instance),

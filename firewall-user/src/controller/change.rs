@@ -81,7 +81,7 @@ impl Controller {
         let session = if request.cut_session { None } else { request.session };
         let asked = Asked { how: How::Apply, uid, confirm_seconds: checked(request.confirm_seconds)?, session };
         check_path(&request.path)?;
-        self.apply_read(&request.path, reload::read(&request.path)?, asked)
+        self.apply_read(&request.path, reload::read_with(&request.path, &self.members())?, asked)
     }
 
     /// Puts a policy in force that was read already.

@@ -10,11 +10,12 @@ use super::{
     judge::{Judge, Verdict, first_packet},
     live::{LiveFlow, bytes},
     reload::{self, PolicyState},
+    sets,
 };
 use crate::{
     api::{DiffRequest, Edited, Failure, FlowChange, FlowChangeKind, FlowChanges, Kind, PolicyDiff},
     clock,
-    policy::{self, Clock, FirstPacket, Lowered, Policy, Source, diff},
+    policy::{self, Clock, FirstPacket, Lowered, Members, Policy, Source, diff},
 };
 
 /// Flows that are listed when nothing is said.
@@ -22,7 +23,7 @@ const LISTED: usize = 20;
 
 /// Two policies in the same numbers, neither of them committed to.
 pub(super) struct Lowerings {
-    pub(super) in_force: Lowered,
+    pub(super) before: Lowered,
     pub(super) next: Lowered,
 }
 
@@ -30,20 +31,20 @@ impl Controller {
     /// What would change if the policy at a path came in force. Nothing does.
     pub fn diff(&self, request: &DiffRequest) -> Result<PolicyDiff, Failure> {
         check_path(&request.path)?;
-        let read = read_edited(&request.path, request.edited.as_ref())?;
+        let read = read_edited(&request.path, request.edited.as_ref(), &self.members())?;
         let kept = self.attached_zones();
         self.sweep.run(&self.maps, &self.live)?;
         let legend = self.legend();
         let state = held(&self.policy);
         let in_force = state.in_force.as_ref().ok_or_else(|| Failure::failed("no policy is in force"))?;
         let now = clock::both();
-        let lowerings = self.lower_beside(&state, &read.policy, &kept, &now)?;
-        let judges = (
-            Judge::new(&in_force.policy, &lowerings.in_force, now.monotonic_ns),
-            Judge::new(&read.policy, &lowerings.next, now.monotonic_ns),
-        );
+        let members = state.sets.members();
+        let next = read.policy.with_members(&members).map_err(|error| sets::too_many(&error))?;
+        let before = in_force.policy.clone().with_members(&members).map_err(|error| sets::too_many(&error))?;
+        let lowerings = self.lower_beside(&state, (&before, &next), &kept, &now)?;
+        let judges = (Judge::new(&before, &lowerings.before, now.monotonic_ns), Judge::new(&next, &lowerings.next, now.monotonic_ns));
         let flows = self.flow_changes(&judges, &legend, request.limit.unwrap_or(LISTED));
-        let changes = diff::diff(&in_force.policy, &read.policy);
+        let changes = diff::diff(&in_force.policy, &next);
         let cut = request.session.and_then(|session| self.verdict_that_cuts(&session, &judges, &kept));
         Ok(PolicyDiff {
             in_force: in_force.path.display().to_string(),
@@ -57,13 +58,18 @@ impl Controller {
         })
     }
 
-    /// Lowers the policy in force and the one that may follow it.
-    pub(super) fn lower_beside(&self, state: &PolicyState, next: &Policy, kept: &[u8], now: &Clock) -> Result<Lowerings, Failure> {
-        let in_force = state.in_force.as_ref().ok_or_else(|| Failure::failed("no policy is in force"))?;
+    /// Lowers the policy in force, with the members its sets have, and the one that may follow it.
+    pub(super) fn lower_beside(
+        &self,
+        state: &PolicyState,
+        (before, next): (&Policy, &Policy),
+        kept: &[u8],
+        now: &Clock,
+    ) -> Result<Lowerings, Failure> {
         let in_use = self.in_use(state, next, &[], kept)?;
         let mut draft = state.names.draft(&in_use);
         let mut lower = |policy| policy::lower(policy, &mut draft, now).map_err(|error| Failure::new(Kind::Policy, error.to_string()));
-        Ok(Lowerings { in_force: lower(&in_force.policy)?, next: lower(next)? })
+        Ok(Lowerings { before: lower(before)?, next: lower(next)? })
     }
 
     fn flow_changes(&self, (now, then): &(Judge<'_>, Judge<'_>), legend: &Legend, limit: usize) -> FlowChanges {
@@ -94,8 +100,8 @@ impl Controller {
 }
 
 /// Reads a policy as it would be after an edit.
-fn read_edited(path: &Path, edited: Option<&Edited>) -> Result<Read, Failure> {
-    let Some(Edited { file, copy }) = edited else { return reload::read(path) };
+fn read_edited(path: &Path, edited: Option<&Edited>, members: &Members) -> Result<Read, Failure> {
+    let Some(Edited { file, copy }) = edited else { return reload::read_with(path, members) };
     let mut sources = policy::read_sources(path).or_else(|errors| {
         // A directory may get its first file.
         if path.is_dir() && !file.exists() { Ok(Vec::new()) } else { Err(reload::refused(&errors)) }
@@ -103,5 +109,5 @@ fn read_edited(path: &Path, edited: Option<&Edited>) -> Result<Read, Failure> {
     let copies = policy::read_sources(copy).map_err(|errors| reload::refused(&errors))?;
     let text = copies.into_iter().next().map(|source| source.text).unwrap_or_default();
     policy::replace_source(&mut sources, Source { path: file.clone(), text });
-    reload::check(sources)
+    reload::check_with(sources, members)
 }

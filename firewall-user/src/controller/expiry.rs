@@ -1,4 +1,4 @@
-//! What happens by itself: the sweep, rules whose time has passed, devices that go away.
+//! What happens by itself: the sweep, rules and members of sets whose time has passed, devices that go away.
 
 use std::{collections::HashSet, sync::Arc, time::Instant};
 
@@ -24,6 +24,7 @@ impl Controller {
     fn do_what_is_due(&self, told: HashSet<String>) -> Result<HashSet<String>, Failure> {
         self.sweep.run(&self.maps, &self.live)?;
         self.expire_rules()?;
+        self.expire_members()?;
         if let Err(failure) = self.keep_usage(false) {
             log::warn!("{failure}");
         }

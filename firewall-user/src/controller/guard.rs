@@ -12,10 +12,11 @@ use super::{
     Controller,
     judge::{Judge, Verdict, first_packet},
     reload::PolicyState,
+    sets,
 };
 use crate::{
     api::{Failure, Kind},
-    policy::{Clock, FirstPacket, Lowered, Policy},
+    policy::{Clock, FirstPacket, Policy},
     session::Session,
 };
 
@@ -45,15 +46,32 @@ impl Controller {
         &self,
         state: &PolicyState,
         session: &Session,
-        (next, lowered): (&Policy, &Lowered),
+        next: &Policy,
         attached: &[u8],
         now: &Clock,
     ) -> Result<(), Failure> {
         let Some(in_force) = &state.in_force else { return Ok(()) };
-        let before = self.lower_beside(state, next, attached, now)?.in_force;
-        let judges = (Judge::new(&in_force.policy, &before, now.monotonic_ns), Judge::new(next, lowered, now.monotonic_ns));
+        let before = in_force.policy.clone().with_members(&state.sets.members()).map_err(|error| sets::too_many(&error))?;
+        const HINT: &str = "say --cut-session if that is what you want; with --confirm the policy before comes back";
+        self.refuse_a_cut_between(state, session, (&before, next), (attached, now), HINT)
+    }
+
+    /// Refuses what makes the second policy of the first if that cuts the session.
+    pub(super) fn refuse_a_cut_between(
+        &self,
+        state: &PolicyState,
+        session: &Session,
+        (before, next): (&Policy, &Policy),
+        (attached, now): (&[u8], &Clock),
+        hint: &str,
+    ) -> Result<(), Failure> {
+        let lowerings = self.lower_beside(state, (before, next), attached, now)?;
+        let judges = (Judge::new(before, &lowerings.before, now.monotonic_ns), Judge::new(next, &lowerings.next, now.monotonic_ns));
         match self.verdict_that_cuts(session, &judges, attached) {
-            Some(verdict) => Err(refusal(session, verdict)),
+            Some(verdict) => {
+                let error = format!("this cuts your own SSH session {session}: {}", verdict.sentence());
+                Err(Failure::new(Kind::CutsSession, error).hint(hint))
+            }
             None => Ok(()),
         }
     }
@@ -63,12 +81,6 @@ impl Controller {
         let (key, _) = FlowKey::new(TCP, client, server);
         self.live.get(&key).map(|live| first_packet(&key, &live.flow))
     }
-}
-
-/// The refusal of a policy that would cut the session.
-fn refusal(session: &Session, verdict: Verdict<'_>) -> Failure {
-    let error = format!("this cuts your own SSH session {session}: {}", verdict.sentence());
-    Failure::new(Kind::CutsSession, error).hint("say --cut-session if that is what you want; with --confirm the policy before comes back")
 }
 
 fn ends(session: &Session) -> (Endpoint, Endpoint) {

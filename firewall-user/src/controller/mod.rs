@@ -16,6 +16,7 @@ mod names;
 mod reload;
 mod report;
 mod server;
+mod sets;
 mod signals;
 mod start;
 mod sweep;
@@ -68,6 +69,8 @@ pub struct Controller {
     confirmation_changed: tokio::sync::Notify,
     /// Held while a policy file is edited.
     edit: Mutex<()>,
+    /// Changes of sets that are still to be made.
+    desk: sets::Desk,
     adopted: Option<Adopted>,
 }
 
@@ -93,7 +96,7 @@ impl Controller {
         let maps = Arc::clone(dataplane.maps());
         warn_of_sizes(&maps, settings)?;
         let events = Arc::new(Events::new(Arc::clone(&maps), settings.event_rate));
-        let policy_state = PolicyState::new(Names::read(&maps)?, Slots::read(&maps)?, history);
+        let policy_state = PolicyState::new(Names::read(&maps)?, Slots::read(&maps)?, history, sets::Sets::open(&settings.instance));
         let controller = Self {
             instance: settings.instance.clone(),
             placement: settings.placement,
@@ -107,6 +110,7 @@ impl Controller {
             policy: Mutex::new(policy_state),
             confirmation_changed: tokio::sync::Notify::new(),
             edit: Mutex::new(()),
+            desk: sets::Desk::default(),
             adopted: None,
         };
         let warnings = beginning.read.warnings.clone();
@@ -268,6 +272,7 @@ async fn serve(controller: &Arc<Controller>, settings: &Settings) -> Result<(), 
         tokio::spawn(events::forward(Arc::clone(controller), ring));
     }
     tokio::spawn(expiry::tick(Arc::clone(controller)));
+    tokio::spawn(sets::carry_out(Arc::clone(controller)));
     tokio::spawn(confirmation::watch_over(Arc::clone(controller)));
     if settings.watch {
         watch::begin(Arc::clone(controller))?;

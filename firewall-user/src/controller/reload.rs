@@ -14,12 +14,13 @@ use super::{
     held,
     history::History,
     names::{InUse, Names},
+    sets::{self, Sets},
 };
 use crate::{
     api::{Applied, Failure, How, Kind},
     clock,
     dataplane::Slots,
-    policy::{self, Diagnostics, DropOrPass, Policy, Source, Warning},
+    policy::{self, Diagnostics, DropOrPass, Members, Policy, Source, Warning},
 };
 
 /// The policy side of the controller.
@@ -31,6 +32,7 @@ pub(super) struct PolicyState {
     pub(super) history: History,
     /// The policy in force waits to be confirmed.
     pub(super) confirmation: Option<Confirmation>,
+    pub(super) sets: Sets,
 }
 
 /// A policy in force.
@@ -48,8 +50,8 @@ pub(super) struct InForce {
 }
 
 impl PolicyState {
-    pub(super) const fn new(names: Names, slots: Slots, history: History) -> Self {
-        Self { names, slots, in_force: None, history, confirmation: None }
+    pub(super) const fn new(names: Names, slots: Slots, history: History, sets: Sets) -> Self {
+        Self { names, slots, in_force: None, history, confirmation: None, sets }
     }
 
     /// The policy that was rolled back last, in its canonical form.
@@ -63,12 +65,22 @@ impl PolicyState {
 ///
 /// Zones are not checked against the interfaces: one may be attached later.
 pub(super) fn read(path: &Path) -> Result<Read, Failure> {
-    check(policy::read_sources(path).map_err(|errors| refused(&errors))?)
+    read_with(path, &Members::default())
+}
+
+/// The same with members of its sets that are not written in it.
+pub(super) fn read_with(path: &Path, members: &Members) -> Result<Read, Failure> {
+    check_with(policy::read_sources(path).map_err(|errors| refused(&errors))?, members)
 }
 
 /// Checks files that were read.
 pub(super) fn check(sources: Vec<Source>) -> Result<Read, Failure> {
-    let (policy, warnings) = policy::load_sources(sources.clone(), None).map_err(|errors| refused(&errors))?;
+    check_with(sources, &Members::default())
+}
+
+pub(super) fn check_with(sources: Vec<Source>, members: &Members) -> Result<Read, Failure> {
+    let (policy, warnings) =
+        policy::load_sources_with(sources.clone(), None, jiff::Timestamp::now(), members).map_err(|errors| refused(&errors))?;
     Ok(Read { policy, warnings, sources })
 }
 
@@ -84,7 +96,7 @@ impl Controller {
     /// Files that say what was rolled back last are left alone: nobody may be there whom that policy does not cut off.
     pub fn reload(&self, how: How) -> Result<Option<Applied>, Failure> {
         let path = self.policy_path()?;
-        let read = read(&path)?;
+        let read = read_with(&path, &self.members())?;
         let text = read.policy.to_string();
         let kept = self.attached_zones();
         let mut state = held(&self.policy);
@@ -117,7 +129,8 @@ impl Controller {
         state.in_force.as_ref().map(|in_force| in_force.path.clone()).ok_or_else(|| Failure::failed("no policy is in force"))
     }
 
-    /// Lowers the policy in force again: for a new zone, or because a rule has expired. Live flows are judged anew.
+    /// Lowers the policy in force again: for a new zone, because a rule has expired, or for members of sets that cannot be changed in place.
+    /// Live flows are judged anew.
     pub(super) fn renew(&self, state: &mut PolicyState, zones: &[&str], kept: &[u8]) -> Result<u32, Failure> {
         let in_force = state.in_force.as_ref().ok_or_else(|| Failure::failed("no policy is in force"))?;
         let (path, policy) = (in_force.path.clone(), in_force.policy.clone());
@@ -137,6 +150,7 @@ impl Controller {
         kept: &[u8],
         change: Change,
     ) -> Result<u32, Failure> {
+        let policy = policy.with_members(&state.sets.members()).map_err(|error| sets::too_many(&error))?;
         let in_use = self.in_use(state, &policy, zones, kept)?;
         let clock = clock::both();
         let mut draft = state.names.draft(&in_use);
@@ -146,12 +160,14 @@ impl Controller {
         }
         let lowered = policy::lower(&policy, &mut draft, &clock).map_err(|error| Failure::new(Kind::Policy, error.to_string()))?;
         if let Some(session) = &change.session {
-            self.refuse_a_cut(state, session, (&policy, &lowered), kept, &clock)?;
+            self.refuse_a_cut(state, session, &policy, kept, &clock)?;
         }
         let names = draft.commit(&self.maps)?;
         state.names = names;
         let defaults = policy.defaults();
         let generation = state.slots.switch(&self.maps, &lowered)?;
+        state.sets.lowered();
+        self.desk.know(policy.set_names());
         self.maps.config.set_reject_rate(defaults.reject_rate);
         for (flag, what) in [
             (config_flags::TABLE_FULL_PASS, defaults.table_full),

@@ -18,7 +18,7 @@ use axum::{
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::net::UnixListener;
 
-use super::{Controller, blocking};
+use super::{Controller, blocking, sets};
 use crate::{
     api::{ApplyRequest, AttachRequest, BypassAdd, BypassRemove, DetachRequest, DiffRequest, Failure, Kind, RollbackRequest},
     event_filter::EventFilter,
@@ -29,6 +29,8 @@ use crate::{
 
 /// Largest request body: requests are a few lines.
 pub const MAX_BODY: usize = 64 * 1024;
+/// Largest body of a change of a set: as many members as fit, each as long as an address can be.
+pub const MAX_MEMBERS_BODY: usize = 8 << 20;
 /// How long open requests may take once the daemon is told to end.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -116,6 +118,9 @@ fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/counters", get(counters))
         .route("/v1/events", get(events))
         .route("/v1/bypass", get(bypass).post(bypass_add).delete(bypass_remove))
+        .route("/v1/sets", get(all_sets))
+        .route("/v1/sets/{name}", get(one_set))
+        .route("/v1/sets/{name}/{verb}", post(change_set).layer(DefaultBodyLimit::max(MAX_MEMBERS_BODY)))
         .fallback(async || Failure::new(Kind::NotFound, "there is nothing at this path").hint("paths begin with /v1/, such as /v1/status"))
         .method_not_allowed_fallback(async || Failure::usage("this path does not know that method"))
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -260,4 +265,23 @@ async fn bypass_add(State(controller): Shared, ConnectInfo(Peer(uid)): ConnectIn
 async fn bypass_remove(State(controller): Shared, ConnectInfo(Peer(uid)): ConnectInfo<Peer>, bytes: Body) -> Answer {
     let request: BypassRemove = body(bytes)?;
     blocking(&controller, move |controller| controller.bypass_remove(&request, uid)).await.map(json)
+}
+
+async fn all_sets(State(controller): Shared) -> Answer {
+    blocking(&controller, Controller::sets).await.map(json)
+}
+
+async fn one_set(State(controller): Shared, name: Result<Path<String>, PathRejection>) -> Answer {
+    let Path(name) = name.map_err(|error| Failure::usage(error.body_text()))?;
+    blocking(&controller, move |controller| controller.set(&name)).await.map(json)
+}
+
+async fn change_set(
+    State(controller): Shared,
+    ConnectInfo(Peer(uid)): ConnectInfo<Peer>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    bytes: Body,
+) -> Answer {
+    let Path((name, verb)) = path.map_err(|error| Failure::usage(error.body_text()))?;
+    sets::change(&controller, name, &verb, body(bytes)?, uid).await.map(json)
 }

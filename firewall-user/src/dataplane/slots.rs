@@ -9,13 +9,14 @@ use aya::{
 use firewall_common::{
     abi::map,
     config::Config,
+    flow::Address,
     normalize::profile::MAX_PROFILES,
-    rule::{AddressPrefix, MAX_BLOCKS, MAX_ENTRIES, MAX_ROWS, ServicePrefix},
+    rule::{AddressPrefix, Dimension, MAX_ADDRESS_PREFIXES, MAX_BLOCKS, MAX_ENTRIES, MAX_ROWS, ServicePrefix},
 };
 use rustix::thread::{MembarrierCommand, membarrier};
 
 use super::{DataplaneError, Maps, maps::locked};
-use crate::policy::Lowered;
+use crate::policy::{Amendment, Lowered};
 
 /// Wait for packets still under the old policy where the kernel offers no barrier (tickless CPUs): far longer than any packet takes.
 const GRACE: Duration = Duration::from_millis(250);
@@ -56,6 +57,57 @@ impl Slots {
         maps.config.set_generation(generation);
         wait_for_packets();
         Ok(generation)
+    }
+
+    /// Changes the policy in force in place and returns its generation, which rises by two: the slot stays, and live flows are judged again.
+    ///
+    /// What is written first is nothing that a packet can meet yet; then each address prefix by itself, in the amendment's order. On failure
+    /// a part of the prefixes may have been changed.
+    pub fn amend(&mut self, maps: &Maps, amendment: &Amendment) -> Result<u32, DataplaneError> {
+        let old = maps.config.generation();
+        let slot = Config::slot(old);
+        let mut rows = locked(&maps.rows);
+        for (number, row) in &amendment.rows {
+            rows.set(slot * MAX_ROWS as u32 + number, row, 0).map_err(DataplaneError::map(map::ROWS))?;
+        }
+        let mut blocks = locked(&maps.blocks);
+        for (number, block) in &amendment.blocks {
+            blocks.set(slot * MAX_BLOCKS as u32 + u32::from(*number), block, 0).map_err(DataplaneError::map(map::BLOCKS))?;
+        }
+        self.amend_addresses(&mut locked(&maps.addresses), slot, amendment).map_err(DataplaneError::map(map::ADDRESSES))?;
+        // As `switch` goes from the end of the numbers to the beginning, for the same slot.
+        let generation = old.checked_add(2).unwrap_or(2 - slot);
+        maps.config.set_generation(generation);
+        Ok(generation)
+    }
+
+    fn amend_addresses(
+        &mut self,
+        trie: &mut LpmTrie<MapData, AddressPrefix, u32>,
+        slot: u32,
+        amendment: &Amendment,
+    ) -> Result<(), aya::maps::MapError> {
+        let index = slot as usize & 1;
+        let key = |side: Dimension, address: &Address, length: u8| {
+            let prefix = AddressPrefix { slot: index as u8, dimension: side as u8, address: address.octets() };
+            (AddressPrefix::FIXED_BITS + u32::from(length), prefix)
+        };
+        let present = self.addresses[0].len() + self.addresses[1].len();
+        if present + amendment.written.len() > MAX_ADDRESS_PREFIXES as usize {
+            // No packet is under the policy before: what it left only takes room.
+            fill_trie(trie, &mut self.addresses[1 - index], std::iter::empty())?;
+        }
+        for (side, address, length, row) in &amendment.written {
+            let (bits, data) = key(*side, address, *length);
+            trie.insert(&Key::new(bits, data), row, 0)?;
+            self.addresses[index].insert((bits, data));
+        }
+        for (side, address, length) in &amendment.removed {
+            let (bits, data) = key(*side, address, *length);
+            trie.remove(&Key::new(bits, data))?;
+            self.addresses[index].remove(&(bits, data));
+        }
+        Ok(())
     }
 
     fn fill(&mut self, maps: &Maps, slot: u32, policy: &Lowered) -> Result<(), DataplaneError> {

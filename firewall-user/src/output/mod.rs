@@ -10,6 +10,7 @@ mod import;
 mod number;
 mod policy;
 mod profiles;
+mod sets;
 mod status;
 
 use std::io::{self, Write as _};
@@ -26,6 +27,7 @@ pub use history::history;
 pub use import::not_carried_over;
 pub use policy::policy;
 pub use profiles::profiles;
+pub use sets::{set, set_changed, sets};
 pub use status::status;
 
 /// Prints JSON, indented.

@@ -4,6 +4,7 @@
 //! `::/0` does not cover IPv4.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::Arc,
@@ -18,13 +19,21 @@ pub(super) const MAPPED: Prefix = Prefix { bits: 0xffff << 32, length: MAPPED_BI
 
 /// The first `length` bits of `bits`; the others are zero. Ordered so that a prefix comes right before those it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Prefix {
+pub struct Prefix {
     pub(super) bits: u128,
     pub(super) length: u8,
 }
 
-/// Prefixes in order, none covered by another.
+/// Prefixes in order, each once.
 pub(super) type AddressSet = Arc<[Prefix]>;
+
+/// What a list of addresses comes to: prefixes of its own, and the sets it names, directly or by another set. Those may change while the
+/// policy is in force, so they stay names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Addresses {
+    pub(super) own: Vec<Prefix>,
+    pub(super) sets: BTreeSet<String>,
+}
 
 impl Prefix {
     pub(super) fn new(bits: u128, length: u8) -> Self {
@@ -47,6 +56,44 @@ impl Prefix {
 
     pub(super) fn address(&self) -> Address {
         Address::new(self.bits.to_be_bytes())
+    }
+
+    /// The prefix of this length that covers this one.
+    pub(super) const fn shortened(&self, length: u8) -> Self {
+        Self { bits: self.bits & mask(length), length }
+    }
+
+    /// The last prefix in order that this one covers: its last address.
+    pub(super) const fn last(&self) -> Self {
+        Self { bits: self.bits | !mask(self.length), length: 128 }
+    }
+
+    /// True when every address of the other is one of this prefix.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.is_v4() == other.is_v4() && self.contains(other)
+    }
+
+    /// True when an address is one of this prefix. IPv4 is not one of an IPv6 prefix.
+    #[must_use]
+    pub fn has(&self, address: IpAddr) -> bool {
+        self.covers(&address.into())
+    }
+}
+
+impl From<IpAddr> for Prefix {
+    fn from(address: IpAddr) -> Self {
+        Self::new(to_bits(address), 128)
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_v4() {
+            AddressItem::Network(Ipv4Addr::from_bits(self.bits as u32).into(), self.length - MAPPED_BITS).fmt(f)
+        } else {
+            AddressItem::Network(Ipv6Addr::from_bits(self.bits).into(), self.length).fmt(f)
+        }
     }
 }
 

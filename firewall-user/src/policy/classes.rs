@@ -15,15 +15,15 @@ use firewall_common::{
 };
 
 use super::{
-    address::{MAPPED, Prefix, range_prefixes},
-    expand::Entry,
+    address::{AddressSet, MAPPED, Prefix, range_prefixes},
+    expand::{Entry, Lists},
     rows::{Entries, Full, MAX_CLASSES, Pool},
     service::PortRange,
 };
 
 /// What a policy needs too much of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum TooMuch {
+pub enum TooMuch {
     #[error("too many addresses: the policy comes to more than {} prefixes", MAX_ADDRESS_PREFIXES / 2)]
     Addresses,
     #[error("too many services: the policy comes to more than {} ranges of ports", MAX_SERVICE_PREFIXES / 2)]
@@ -35,7 +35,7 @@ pub(super) enum TooMuch {
 }
 
 impl TooMuch {
-    fn of(full: Full, dimension: Dimension) -> Self {
+    pub(super) fn of(full: Full, dimension: Dimension) -> Self {
         let what = match dimension {
             Dimension::FromZone | Dimension::ToZone => "zones",
             Dimension::Source => "source addresses",
@@ -96,19 +96,19 @@ pub(super) struct ZoneRows {
 /// Bits of a service: protocol and port.
 const SERVICE_BITS: u8 = 24;
 
-/// Builds the classes of entries that lie where they are to lie.
-pub(super) fn build(entries: &[Entry]) -> Result<Classes, TooMuch> {
+/// Builds the classes of entries that lie where they are to lie. `lists`: the addresses by the numbers that entries have for them.
+pub(super) fn build(entries: &[Entry], lists: &[AddressSet]) -> Result<Classes, TooMuch> {
     let mut pool = Pool::default();
     let mut classes = Classes::default();
     let zones = |full| TooMuch::of(full, Dimension::FromZone);
     classes.from = zone_rows(entries, |entry| entry.from.as_deref(), &mut pool).map_err(zones)?;
     classes.to = zone_rows(entries, |entry| entry.to.as_deref(), &mut pool).map_err(zones)?;
 
-    let (sources, nodes) =
-        address_tree(gather(entries, |entry| entry.source.as_ref()), &mut pool).map_err(|full| TooMuch::of(full, Dimension::Source))?;
+    let (sources, nodes) = address_tree(gather_addresses(entries, lists, |entry| entry.source.as_ref()), &mut pool)
+        .map_err(|full| TooMuch::of(full, Dimension::Source))?;
     classes.sources = sources;
     classes.addresses.extend(nodes.iter().map(|(prefix, row)| (Dimension::Source, prefix.address(), prefix.length, *row)));
-    let (destinations, nodes) = address_tree(gather(entries, |entry| entry.destination.as_ref()), &mut pool)
+    let (destinations, nodes) = address_tree(gather_addresses(entries, lists, |entry| entry.destination.as_ref()), &mut pool)
         .map_err(|full| TooMuch::of(full, Dimension::Destination))?;
     classes.destinations = destinations;
     classes.addresses.extend(nodes.iter().map(|(prefix, row)| (Dimension::Destination, prefix.address(), prefix.length, *row)));
@@ -142,15 +142,38 @@ fn zone_rows<'e>(entries: &'e [Entry], side: impl Fn(&'e Entry) -> Option<&'e [S
 }
 
 /// What the entries say of one dimension.
-struct Lists<'e, T> {
+struct Sides<'e, T> {
     /// Entries without a list: they accept everything.
     any: Entries,
     /// Every distinct list with its entries.
     lists: Vec<(&'e [T], Entries)>,
 }
 
-fn gather<'e, T: Eq + Hash>(entries: &'e [Entry], side: impl Fn(&'e Entry) -> Option<&'e Arc<[T]>>) -> Lists<'e, T> {
-    let mut gathered = Lists { any: Entries::default(), lists: Vec::new() };
+/// The same of addresses, whose lists are known by their numbers. One that no entry names on this side is empty here.
+fn gather_addresses<'e>(entries: &[Entry], lists: &'e [AddressSet], side: impl Fn(&Entry) -> Option<&Lists>) -> Sides<'e, Prefix> {
+    let (any, of_lists) = entries_of_lists(entries, lists.len(), side);
+    let lists = lists
+        .iter()
+        .map(|list| &**list)
+        .zip(of_lists)
+        .map(|(list, entries)| if entries.is_empty() { (&[][..], entries) } else { (list, entries) });
+    Sides { any, lists: lists.collect() }
+}
+
+/// Entries that accept every address of one side, and those of each list.
+pub(super) fn entries_of_lists(entries: &[Entry], lists: usize, side: impl Fn(&Entry) -> Option<&Lists>) -> (Entries, Vec<Entries>) {
+    let (mut any, mut of_lists) = (Entries::default(), vec![Entries::default(); lists]);
+    for (number, entry) in entries.iter().enumerate() {
+        match side(entry) {
+            None => any.push(number),
+            Some(lists) => lists.iter().for_each(|list| of_lists[*list].push(number)),
+        }
+    }
+    (any, of_lists)
+}
+
+fn gather<'e, T: Eq + Hash>(entries: &'e [Entry], side: impl Fn(&'e Entry) -> Option<&'e Arc<[T]>>) -> Sides<'e, T> {
+    let mut gathered = Sides { any: Entries::default(), lists: Vec::new() };
     // Long lists are shared, and then need not be compared.
     let mut shared: HashMap<*const T, usize> = HashMap::new();
     let mut known: HashMap<&[T], usize> = HashMap::new();
@@ -182,7 +205,7 @@ pub(super) fn service_prefixes(range: PortRange) -> impl Iterator<Item = Prefix>
 /// A tree, and those of its prefixes that the trie needs.
 type Built = (Tree, Vec<(Prefix, u32)>);
 
-fn service_tree(lists: Lists<'_, PortRange>, pool: &mut Pool) -> Result<Built, Full> {
+fn service_tree(lists: Sides<'_, PortRange>, pool: &mut Pool) -> Result<Built, Full> {
     let mut items: Vec<(Prefix, usize)> = Vec::new();
     for (index, (list, _)) in lists.lists.iter().enumerate() {
         items.extend(list.iter().flat_map(|range| service_prefixes(*range)).map(|prefix| (prefix, index)));
@@ -194,7 +217,7 @@ fn service_tree(lists: Lists<'_, PortRange>, pool: &mut Pool) -> Result<Built, F
 }
 
 /// The trees of both families. `::/0` must not accept IPv4, so the mapped space gets a root of its own when an IPv6 prefix lies above it.
-fn address_tree(lists: Lists<'_, Prefix>, pool: &mut Pool) -> Result<Built, Full> {
+fn address_tree(lists: Sides<'_, Prefix>, pool: &mut Pool) -> Result<Built, Full> {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for (index, (list, _)) in lists.lists.iter().enumerate() {
         for prefix in list.iter() {
@@ -226,7 +249,7 @@ struct Builder<'p> {
 }
 
 impl<'p> Builder<'p> {
-    fn new<T>(lists: Lists<'_, T>, room: usize, pool: &'p mut Pool) -> Result<Self, Full> {
+    fn new<T>(lists: Sides<'_, T>, room: usize, pool: &'p mut Pool) -> Result<Self, Full> {
         let unnamed = pool.with(Pool::EMPTY, [&lists.any])?;
         let lists = lists.lists.into_iter().map(|(_, entries)| entries).collect();
         let tree = Tree { unnamed, ..Tree::default() };

@@ -10,9 +10,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use firewall_common::rule::{BLOCK_WORDS, Dimension, SUMMARY_WORDS};
 
 use super::{
-    address::Prefix,
+    address::{AddressSet, Prefix},
     classes::{Classes, Tree, ZoneRows, service_prefixes},
-    expand::Entry,
+    expand::{Entry, Lists},
     rule::RuleInfo,
 };
 
@@ -34,6 +34,7 @@ pub(super) enum Never {
 pub(super) struct Coverage<'p> {
     rules: &'p [RuleInfo],
     entries: &'p [Entry],
+    lists: &'p [AddressSet],
     classes: &'p Classes,
     /// Rules that have expired match nothing.
     pub(super) expired: Vec<bool>,
@@ -59,9 +60,20 @@ struct Subject {
 }
 
 impl<'p> Coverage<'p> {
-    pub(super) fn new(rules: &'p [RuleInfo], entries: &'p [Entry], classes: &'p Classes, now: jiff::Timestamp) -> Self {
+    /// `lists`: the addresses the classes were built with.
+    pub(super) fn new(
+        rules: &'p [RuleInfo],
+        (entries, lists, classes): (&'p [Entry], &'p [AddressSet], &'p Classes),
+        now: jiff::Timestamp,
+    ) -> Self {
         let expired = rules.iter().map(|rule| rule.expires.is_some_and(|expires| expires <= now)).collect();
-        Self { rules, entries, classes, expired, looks: 0 }
+        Self { rules, entries, lists, classes, expired, looks: 0 }
+    }
+
+    /// True when the entry names addresses and there are none: a set that is empty may be filled later.
+    pub(super) fn is_unfilled(&self, entry: usize) -> bool {
+        let unfilled = |lists: Option<&Lists>| lists.is_some_and(|lists| lists.iter().all(|list| self.lists[*list].is_empty()));
+        unfilled(self.entries[entry].source.as_ref()) || unfilled(self.entries[entry].destination.as_ref())
     }
 
     /// Why the entry can never match; `None` when it can, or when that would take too long to find out.
@@ -130,12 +142,15 @@ impl<'p> Coverage<'p> {
         fn same<T>(other: Option<&Arc<[T]>>, own: Option<&Arc<[T]>>) -> bool {
             other.is_none_or(|other| own.is_some_and(|own| Arc::ptr_eq(other, own)))
         }
+        fn same_lists(other: Option<&Lists>, own: Option<&Lists>) -> bool {
+            other.is_none_or(|other| own.is_some_and(|own| other == own))
+        }
         let (other, own) = (&self.entries[other], &self.entries[entry]);
         match dimension {
             Dimension::FromZone => other.from.is_none() || other.from == own.from,
             Dimension::ToZone => other.to.is_none() || other.to == own.to,
-            Dimension::Source => same(other.source.as_ref(), own.source.as_ref()),
-            Dimension::Destination => same(other.destination.as_ref(), own.destination.as_ref()),
+            Dimension::Source => same_lists(other.source.as_ref(), own.source.as_ref()),
+            Dimension::Destination => same_lists(other.destination.as_ref(), own.destination.as_ref()),
             Dimension::Service => same(other.service.as_ref(), own.service.as_ref()),
         }
     }
@@ -155,6 +170,10 @@ impl<'p> Coverage<'p> {
     /// A class of one dimension that the subject accepts and none of these entries does.
     fn class(&mut self, subject: Subject, dimension: Dimension, outside: &[usize]) -> Result<Option<u32>, GivenUp> {
         let (entry, classes) = (&self.entries[subject.entry], self.classes);
+        let lists = self.lists;
+        let of = |numbers: Option<&Lists>| -> Option<Vec<&'p [Prefix]>> {
+            numbers.map(|numbers| numbers.iter().map(|number| &*lists[*number]).collect())
+        };
         let mut looks = self.looks;
         let mut wanted = |row: &u32| {
             looks += 1;
@@ -163,12 +182,15 @@ impl<'p> Coverage<'p> {
         let row = match dimension {
             Dimension::FromZone => zone_rows(&classes.from, entry.from.as_deref()).find(&mut wanted),
             Dimension::ToZone => zone_rows(&classes.to, entry.to.as_deref()).find(&mut wanted),
-            Dimension::Source => address_rows(&classes.sources, entry.source.as_deref(), subject.v4).find(&mut wanted),
-            Dimension::Destination => address_rows(&classes.destinations, entry.destination.as_deref(), subject.v4).find(&mut wanted),
+            Dimension::Source => address_rows(&classes.sources, of(entry.source.as_ref()).as_deref(), subject.v4).find(&mut wanted),
+            Dimension::Destination => {
+                address_rows(&classes.destinations, of(entry.destination.as_ref()).as_deref(), subject.v4).find(&mut wanted)
+            }
             Dimension::Service => {
                 let prefixes: Option<Vec<Prefix>> =
                     entry.service.as_ref().map(|ranges| ranges.iter().flat_map(|range| service_prefixes(*range)).collect());
-                rows(&classes.ports, classes.ports.unnamed_exists[0], prefixes.as_deref(), |_| true).find(&mut wanted)
+                let prefixes = prefixes.as_deref().map(|prefixes| [prefixes]);
+                rows(&classes.ports, classes.ports.unnamed_exists[0], prefixes.as_ref().map(<[_; 1]>::as_slice), |_| true).find(&mut wanted)
             }
         };
         self.looks = looks;
@@ -229,7 +251,7 @@ fn zone_rows<'c>(zones: &'c ZoneRows, names: Option<&'c [String]>) -> impl Itera
     every.into_iter().flatten().chain(named)
 }
 
-fn address_rows<'c>(tree: &'c Tree, list: Option<&'c [Prefix]>, v4: bool) -> impl Iterator<Item = u32> + 'c {
+fn address_rows<'c>(tree: &'c Tree, list: Option<&'c [&'c [Prefix]]>, v4: bool) -> impl Iterator<Item = u32> + 'c {
     rows(tree, tree.unnamed_exists[usize::from(v4)], list, move |prefix| prefix.is_v4() == v4)
 }
 
@@ -237,12 +259,12 @@ fn address_rows<'c>(tree: &'c Tree, list: Option<&'c [Prefix]>, v4: bool) -> imp
 fn rows<'c>(
     tree: &'c Tree,
     unnamed: bool,
-    list: Option<&'c [Prefix]>,
+    list: Option<&'c [&'c [Prefix]]>,
     family: impl Fn(&Prefix) -> bool + Copy + 'c,
 ) -> impl Iterator<Item = u32> + 'c {
     let unnamed = (list.is_none() && unnamed).then_some(tree.unnamed);
     let every = if list.is_none() { tree.prefixes.as_slice() } else { &[] };
-    let named = move || list.unwrap_or_default().iter().filter(move |prefix| family(prefix));
+    let named = move || list.unwrap_or_default().iter().flat_map(|list| list.iter()).filter(move |prefix| family(prefix));
     let place = |prefix: &Prefix| tree.prefixes.partition_point(|named| named.prefix < *prefix);
     let own = named().filter_map(move |prefix| tree.prefixes.get(place(prefix)));
     let within = named().flat_map(move |prefix| tree.prefixes[place(prefix)..].iter().take_while(|named| prefix.contains(&named.prefix)));

@@ -9,13 +9,12 @@ use firewall_common::{
 use toml::de::DeTable;
 
 use super::{
-    address::{AddressItem, AddressSet, Prefix, simplify},
     diagnostic::{Place, Report, quoted},
     document::{Text, Value, place},
     key::{self, Key},
     normalizer::{self, Normalizers},
-    selector::parse_addresses,
     service::{self, PortRange, ServiceItem, is_name},
+    sets::Set,
     timeouts::Overrides,
 };
 
@@ -23,8 +22,6 @@ use super::{
 pub(super) const MAX_PREFIXES: usize = MAX_ADDRESS_PREFIXES as usize / 2;
 /// Prefixes of all sets together, and of all lists of addresses of the rules: bounds the memory a policy can take.
 pub(super) const MAX_ALL_PREFIXES: usize = 1 << 20;
-/// How deep sets may name sets.
-const MAX_DEPTH: usize = 16;
 /// One-sided bypass flows a rule may have when nothing is said.
 pub const DEFAULT_ONE_SIDED_FLOWS: u32 = 1_024;
 /// Answers to rejected packets per second when nothing is said.
@@ -85,23 +82,6 @@ impl Defaults {
 }
 
 #[derive(Debug)]
-struct Set<'a> {
-    place: Place,
-    texts: Vec<Text<'a>>,
-    items: Vec<AddressItem>,
-    /// Empty until resolved, and when something is wrong with the set.
-    prefixes: AddressSet,
-    state: Resolution,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Resolution {
-    Todo,
-    UnderWay,
-    Done,
-}
-
-#[derive(Debug)]
 struct Service<'a> {
     place: Place,
     texts: Vec<Text<'a>>,
@@ -110,7 +90,7 @@ struct Service<'a> {
 
 #[derive(Debug, Default)]
 pub(super) struct Definitions<'a> {
-    sets: BTreeMap<String, Set<'a>>,
+    pub(super) sets: BTreeMap<String, Set<'a>>,
     services: BTreeMap<String, Service<'a>>,
     pub(super) normalizers: Normalizers<'a>,
     pub(super) defaults: Defaults,
@@ -118,24 +98,10 @@ pub(super) struct Definitions<'a> {
     /// What `[defaults]` names, to be found once all names are known.
     default_normalizer: Option<Text<'a>>,
     /// Prefixes of all sets so far.
-    resolved: usize,
+    pub(super) resolved: usize,
 }
 
-/// Addresses come to more prefixes than the tables hold.
-#[derive(Debug)]
-pub(super) struct TooManyPrefixes;
-
 impl<'a> Definitions<'a> {
-    pub(super) fn read_sets(&mut self, file: usize, tables: &'a DeTable<'a>, report: &mut Report<'_>) {
-        for (name, place, texts) in read_named(file, tables, "set", &key::SET, report) {
-            let set = Set { place, texts, items: Vec::new(), prefixes: [].into(), state: Resolution::Todo };
-            match self.sets.get(&name) {
-                Some(first) => report_twice("set", &name, place, first.place, report),
-                None => drop(self.sets.insert(name, set)),
-            }
-        }
-    }
-
     pub(super) fn read_services(&mut self, file: usize, tables: &'a DeTable<'a>, report: &mut Report<'_>) {
         for (name, place, texts) in read_named(file, tables, "service", &key::SERVICE, report) {
             if !is_name(&name) {
@@ -190,18 +156,7 @@ impl<'a> Definitions<'a> {
         self.normalizers.resolve(report);
         let found = self.default_normalizer.filter(|text| self.normalizers.find(*text, report).is_some());
         self.defaults.normalizer = found.map(|text| text.value.to_owned());
-        let names: Vec<String> = self.sets.keys().cloned().collect();
-        for name in &names {
-            let texts = self.sets.get(name).map(|set| set.texts.clone()).unwrap_or_default();
-            let read = |text: Text<'_>| parse_addresses(text, text.value, self, report).unwrap_or_default();
-            let items: Vec<AddressItem> = texts.into_iter().flat_map(read).collect();
-            if let Some(set) = self.sets.get_mut(name) {
-                set.items = items;
-            }
-        }
-        for name in &names {
-            self.resolve_set(name, &mut Vec::new(), report);
-        }
+        self.resolve_sets(report);
         for service in self.services.values_mut() {
             for text in &service.texts {
                 for (item, word) in read_services(*text, report) {
@@ -214,70 +169,6 @@ impl<'a> Definitions<'a> {
                 }
             }
         }
-    }
-
-    /// `path`: the sets that are being resolved, each named by the one before.
-    fn resolve_set(&mut self, name: &str, path: &mut Vec<String>, report: &mut Report<'_>) {
-        let Some(set) = self.sets.get_mut(name) else { return };
-        if set.state != Resolution::Todo {
-            if set.state == Resolution::UnderWay {
-                let begin = path.iter().position(|step| step == name).unwrap_or(0);
-                let circle: Vec<String> = path[begin..].iter().chain([&name.to_owned()]).map(|step| format!("@{step}")).collect();
-                report.error(set.place, format!("sets name each other in a circle: {}", circle.join(" → ")));
-            }
-            return;
-        }
-        if path.len() >= MAX_DEPTH {
-            set.state = Resolution::Done;
-            return report.error(set.place, format!("sets name sets more than {MAX_DEPTH} deep"));
-        }
-        set.state = Resolution::UnderWay;
-        let items = set.items.clone();
-        path.push(name.to_owned());
-        for item in &items {
-            if let AddressItem::Set(inner) = item {
-                self.resolve_set(inner, path, report);
-            }
-        }
-        path.pop();
-        // One error is enough, and the work of all the other sets is saved.
-        let prefixes = if self.resolved > MAX_ALL_PREFIXES { Ok(Vec::new()) } else { self.prefixes(&items) };
-        let Some(set) = self.sets.get_mut(name) else { return };
-        set.state = Resolution::Done;
-        match prefixes {
-            Ok(prefixes) => {
-                let fitted = self.resolved <= MAX_ALL_PREFIXES;
-                self.resolved += prefixes.len();
-                set.prefixes = prefixes.into();
-                if fitted && self.resolved > MAX_ALL_PREFIXES {
-                    report.error(set.place, format!("too many addresses: all sets together come to more than {MAX_ALL_PREFIXES} prefixes"));
-                }
-            }
-            Err(TooManyPrefixes) => report_too_many(set.place, report),
-        }
-    }
-
-    /// What a list of addresses stands for.
-    pub(super) fn prefixes(&self, items: &[AddressItem]) -> Result<Vec<Prefix>, TooManyPrefixes> {
-        let mut prefixes = Vec::new();
-        let mut seen = BTreeSet::new();
-        for item in items {
-            match item {
-                AddressItem::Set(name) if seen.insert(name) => {
-                    prefixes.extend(self.sets.get(name).into_iter().flat_map(|set| set.prefixes.iter()));
-                }
-                AddressItem::Set(_) => {}
-                other => prefixes.extend(other.prefixes()),
-            }
-            if prefixes.len() > 2 * MAX_PREFIXES {
-                prefixes = simplify(prefixes);
-                if prefixes.len() > MAX_PREFIXES {
-                    return Err(TooManyPrefixes);
-                }
-            }
-        }
-        let prefixes = simplify(prefixes);
-        if prefixes.len() > MAX_PREFIXES { Err(TooManyPrefixes) } else { Ok(prefixes) }
     }
 
     /// The ranges of a service's items; `None` for every service.
@@ -323,21 +214,12 @@ impl<'a> Definitions<'a> {
     }
 }
 
-pub(super) fn report_too_many(place: Place, report: &mut Report<'_>) {
-    let message = format!("too many addresses: they come to more than {MAX_PREFIXES} prefixes, the room of a policy");
-    report.error_with_hint(
-        place,
-        message,
-        "a range of addresses comes to as few prefixes as possible when it begins and ends at a power of two",
-    );
-}
-
 pub(super) fn report_twice(what: &str, name: &str, place: Place, first: Place, report: &mut Report<'_>) {
     report.error(place, format!("{what} {} is given twice: first in {}", quoted(name), report.sources().reference(first)));
 }
 
 /// The tables of `[set.NAME]` or `[service.NAME]`: name, place of the name, strings of the one key they have.
-fn read_named<'a>(
+pub(super) fn read_named<'a>(
     file: usize,
     tables: &'a DeTable<'a>,
     what: &str,
@@ -355,18 +237,18 @@ fn read_named<'a>(
         let mut texts = Vec::new();
         for (key, value) in table {
             if key.get_ref() == only.name {
-                texts = Value::new(file, value).strings(only.name, report);
+                let value = Value::new(file, value);
+                // A set may be there for the members that come while the policy is in force.
+                texts = if what == "set" && value.is_empty_array() { Vec::new() } else { value.strings(only.name, report) };
             } else {
                 let message = format!("unknown key {} in [{what}.{}]", quoted(key.get_ref()), name.get_ref());
                 report.unknown_word(place(file, key.span()), message, key.get_ref(), [only.name].into_iter());
             }
         }
         if table.is_empty() {
-            report.error_with_hint(
-                name_place,
-                format!("{what} {} is empty", quoted(name.get_ref())),
-                format!("give it {} = [\"…\"]", only.name),
-            );
+            let filled = if what == "set" { ", or addresses = [] when its members come while the policy is in force" } else { "" };
+            let hint = format!("give it {} = [\"…\"]{filled}", only.name);
+            report.error_with_hint(name_place, format!("{what} {} is empty", quoted(name.get_ref())), hint);
         }
         named.push((name.get_ref().to_string(), name_place, texts));
     }

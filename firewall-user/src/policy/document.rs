@@ -113,6 +113,10 @@ impl<'a> Value<'a> {
         array.iter().filter_map(element).collect()
     }
 
+    pub(super) fn is_empty_array(&self) -> bool {
+        matches!(self.value, DeValue::Array(array) if array.is_empty())
+    }
+
     pub(super) fn boolean(&self, key: &str, report: &mut Report<'_>) -> Option<bool> {
         let boolean = self.value.as_bool();
         if boolean.is_none() {

@@ -16,7 +16,7 @@ pub(crate) enum DurationError {
 }
 
 /// Milliseconds of a duration that fits the dataplane's timers.
-pub(super) fn parse(text: &str) -> Result<u32, DurationError> {
+pub(crate) fn parse(text: &str) -> Result<u32, DurationError> {
     match parse_any(text)? {
         total if total >= 49 * UNITS[0].1 => Err(DurationError::TooLong),
         total => u32::try_from(total).map_err(|_| DurationError::TooLong),

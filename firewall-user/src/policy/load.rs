@@ -14,6 +14,7 @@ use super::{
     diagnostic::{Diagnostic, Diagnostics, Place, Report, Warning, quoted},
     document::{Value, place},
     expand::Expansion,
+    members::{self, Members},
     normalizer::InUse,
     placement,
     rule::{self, Context},
@@ -51,6 +52,16 @@ pub fn load_sources_at(
     zones: Option<&[String]>,
     now: jiff::Timestamp,
 ) -> Result<(Policy, Vec<Warning>), Diagnostics> {
+    load_sources_with(sources, zones, now, &Members::default())
+}
+
+/// As [`load_sources_at`], with members of the sets that are not written in the files.
+pub fn load_sources_with(
+    sources: Vec<Source>,
+    zones: Option<&[String]>,
+    now: jiff::Timestamp,
+    members: &Members,
+) -> Result<(Policy, Vec<Warning>), Diagnostics> {
     let sources = Sources::new(sources);
     let mut report = Report::new(&sources);
     let documents = parse(&sources, &mut report);
@@ -67,10 +78,12 @@ pub fn load_sources_at(
         return Err(no_rules(&sources).into());
     }
     let zones = named_zones(&read.expansion, &sources)?;
-    let mut entries = read.expansion.entries;
-    placement::place(&mut entries);
-    let classes = classes::build(&entries).map_err(|error| about_all(&sources, error.to_string()))?;
-    warnings::check(&read.rules, &read.places, (&entries, &classes), now, &mut report);
+    let Expansion { mut entries, lists, .. } = read.expansion;
+    placement::place(&mut entries, &lists);
+    let filled = members::fill(&lists, members);
+    let classes = classes::build(&entries, &filled).map_err(|error| about_all(&sources, error.to_string()))?;
+    warnings::check(&read.rules, &read.places, (&entries, &filled, &classes), now, &mut report);
+    let written = definitions.written_sets(&report);
     let warnings = report.finish()?;
     let policy = Policy {
         rules: read.rules,
@@ -80,7 +93,10 @@ pub fn load_sources_at(
         normalizers: definitions.normalizers.into_all(),
         profiles: read.profiles.into_list(),
         zones,
+        written,
         entries,
+        lists,
+        filled,
         classes,
     };
     Ok((policy, warnings))
@@ -180,7 +196,7 @@ fn read_rules(documents: &[Document<'_>], context: Context<'_>, report: &mut Rep
             }
             names.insert(info.name.clone(), matches.place);
             if info.enabled {
-                read.expansion.add(read.rules.len(), &matches, report);
+                read.expansion.add(read.rules.len(), &matches, context.definitions, report);
                 info.profile = read.profiles.number(&matches.profile, matches.place, report);
             }
             read.places.push(matches.place);

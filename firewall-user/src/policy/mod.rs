@@ -5,6 +5,7 @@
 //! touches the kernel, and no input makes it panic.
 
 pub(crate) mod address;
+mod amend;
 mod classes;
 mod coverage;
 pub(crate) mod definitions;
@@ -19,6 +20,7 @@ mod key;
 mod knob;
 mod load;
 mod lower;
+mod members;
 mod normalizer;
 mod pattern;
 mod placement;
@@ -28,6 +30,7 @@ mod rule;
 mod schema;
 pub(crate) mod selector;
 pub(crate) mod service;
+mod sets;
 mod source;
 mod tcp_option;
 mod timeouts;
@@ -37,12 +40,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use firewall_common::normalize::Profile;
 
+pub use address::Prefix;
+pub use amend::{Amendment, Changed, LiveTables};
 pub use definitions::{DEFAULT_ONE_SIDED_FLOWS, DEFAULT_REJECT_RATE, Defaults, DropOrPass};
 pub use diagnostic::{Diagnostic, Diagnostics, MAX_SHOWN, Warning};
 pub use evaluate::{Evaluator, FirstPacket};
 pub use knob::Setting;
-pub use load::{MAX_RULES, load, load_sources, load_sources_at, read_sources};
+pub use load::{MAX_RULES, load, load_sources, load_sources_at, load_sources_with, read_sources};
 pub use lower::{Clock, LowerError, Lowered, Numbers, lower};
+pub use members::{Members, NoMember, TooManyMembers, WrittenSet, read_members};
 pub use normalizer::{Normalizer, built_in_normalizers};
 pub use rows::MAX_CLASSES;
 pub use rule::RuleInfo;
@@ -61,8 +67,13 @@ pub struct Policy {
     /// What the enabled rules' profiles ask for, by number.
     profiles: Vec<Profile>,
     zones: BTreeSet<String>,
+    /// The sets, as the files have them.
+    written: BTreeMap<String, WrittenSet>,
     /// Where they lie for the dataplane.
     entries: Vec<expand::Entry>,
+    /// The addresses that entries name, and the same with the members that are not written.
+    lists: Vec<expand::List>,
+    filled: Vec<address::AddressSet>,
     classes: classes::Classes,
 }
 

@@ -4,12 +4,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::expand::Entry;
+use super::expand::{Entry, List, Lists};
 
-/// Puts entries into the order they lie in.
-pub(super) fn place(entries: &mut [Entry]) {
-    let sources = Ranks::new(entries.iter().filter_map(|entry| entry.source.as_ref()));
-    let destinations = Ranks::new(entries.iter().filter_map(|entry| entry.destination.as_ref()));
+/// Puts entries into the order they lie in. It goes by what is written: the members that come later do not move an entry.
+pub(super) fn place(entries: &mut [Entry], lists: &[List]) {
+    let addresses = Ranks::new(lists.iter().map(|list| &list.written));
+    let of_lists = |numbers: Option<&Lists>| -> Vec<u32> {
+        numbers.into_iter().flat_map(|numbers| numbers.iter()).map(|number| addresses.of(&lists[*number].written) + 1).collect()
+    };
     let services = Ranks::new(entries.iter().filter_map(|entry| entry.service.as_ref()));
     // What matches every value comes first of all.
     entries.sort_by_cached_key(|entry| {
@@ -17,8 +19,8 @@ pub(super) fn place(entries: &mut [Entry]) {
         (
             entry.from.clone(),
             entry.to.clone(),
-            of(entry.source.as_ref().map(|list| sources.of(list))),
-            of(entry.destination.as_ref().map(|list| destinations.of(list))),
+            of_lists(entry.source.as_ref()),
+            of_lists(entry.destination.as_ref()),
             of(entry.service.as_ref().map(|list| services.of(list))),
             entry.order,
         )

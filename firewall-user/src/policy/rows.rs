@@ -24,6 +24,10 @@ impl Entries {
             block.0[bit / 64] |= 1 << (bit % 64);
         }
     }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// What a policy has too much of.
@@ -101,6 +105,31 @@ impl Pool {
         self.rows.push(row);
         self.row_numbers.insert(row, number);
         Ok(number)
+    }
+
+    /// The pool that came to these tables.
+    pub(super) fn of_tables(rows: &[Row], blocks: &[Block]) -> Self {
+        Self {
+            row_numbers: rows.iter().copied().zip(0..).collect(),
+            block_numbers: blocks.iter().copied().zip(0..=u16::MAX).collect(),
+            rows: rows.to_vec(),
+            blocks: blocks.to_vec(),
+        }
+    }
+
+    /// How many rows and blocks there are.
+    pub(super) const fn sizes(&self) -> (usize, usize) {
+        (self.rows.len(), self.blocks.len())
+    }
+
+    /// The rows behind so many, with their numbers.
+    pub(super) fn rows_since(&self, rows: usize) -> impl Iterator<Item = (u32, Row)> {
+        (0..).zip(self.rows.iter().copied()).skip(rows)
+    }
+
+    /// The same of blocks.
+    pub(super) fn blocks_since(&self, blocks: usize) -> impl Iterator<Item = (u16, Block)> {
+        (0..=u16::MAX).zip(self.blocks.iter().copied()).skip(blocks)
     }
 
     pub(super) fn into_tables(self) -> (Vec<Row>, Vec<Block>) {

@@ -258,7 +258,7 @@ fn read_selectors(key: &str, value: Value<'_>, context: Context<'_>, report: &mu
     let mut selectors = Vec::new();
     for text in texts {
         let selector = Selector::parse(text, context.zones, context.definitions, report);
-        total += selector.as_ref().and_then(|selector| selector.prefixes.as_ref()).map_or(0, Vec::len);
+        total += selector.as_ref().map_or(0, |selector| selector.size);
         if total > MAX_ALL_PREFIXES {
             report.error(value.place, format!("too many addresses: {key} comes to more than {MAX_ALL_PREFIXES} prefixes"));
             return None;

@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, fmt};
 
 use super::{
-    address::{AddressItem, Prefix, simplify},
-    definitions::{Definitions, TooManyPrefixes, report_too_many},
+    address::{AddressItem, Addresses, simplify},
+    definitions::Definitions,
     diagnostic::{Report, quoted},
     document::Text,
+    sets::{TooManyPrefixes, report_too_many},
 };
 
 use firewall_common::rule::ZONE_NAME_LENGTH;
@@ -24,12 +25,14 @@ pub(super) struct Selector {
     /// As written; empty: any address.
     items: Vec<AddressItem>,
     /// `None`: any address.
-    pub(super) prefixes: Option<Vec<Prefix>>,
+    pub(super) addresses: Option<Addresses>,
+    /// Prefixes those come to as written.
+    pub(super) size: usize,
 }
 
 impl Selector {
     pub(super) const fn any() -> Self {
-        Self { zone: None, items: Vec::new(), prefixes: None }
+        Self { zone: None, items: Vec::new(), addresses: None, size: 0 }
     }
 
     /// `zones`: the zones there are, when that is known.
@@ -38,9 +41,11 @@ impl Selector {
         let (zone, rest) = trimmed.split_once(char::is_whitespace).unwrap_or((trimmed, ""));
         let zone = parse_zone(text, zone, trimmed, zones, report)?;
         let items = parse_addresses(text, rest, definitions, report)?;
-        let prefixes = if items.is_empty() { None } else { Some(definitions.prefixes(&items)) };
-        match prefixes.transpose() {
-            Ok(prefixes) => Some(Self { zone, items, prefixes }),
+        match definitions.size(&items) {
+            Ok(size) => {
+                let addresses = (!items.is_empty()).then(|| definitions.addresses(&items));
+                Some(Self { zone, items, addresses, size })
+            }
             Err(TooManyPrefixes) => {
                 report_too_many(text.place, report);
                 None
@@ -121,30 +126,35 @@ pub(super) fn parse_addresses(
     items
 }
 
-/// Zones (`None`: any) that share one list of prefixes (`None`: any).
-pub(super) type Group = (Option<Vec<String>>, Option<Vec<Prefix>>);
+/// Zones (`None`: any) that share their addresses (`None`: any).
+pub(super) type Group = (Option<Vec<String>>, Option<Addresses>);
 
-/// The fewest groups the selectors come to: addresses of one zone are joined, then zones with the same addresses.
+/// The fewest groups the selectors come to: addresses of one zone are joined, then zones with the same addresses. Sets count by their names:
+/// what is in them may change, and the groups may not.
 pub(super) fn group(selectors: &[Selector]) -> Vec<Group> {
-    let mut by_zone: BTreeMap<Option<&str>, Option<Vec<Prefix>>> = BTreeMap::new();
+    let mut by_zone: BTreeMap<Option<&str>, Option<Addresses>> = BTreeMap::new();
     for selector in selectors {
-        let joined = by_zone.entry(selector.zone.as_deref()).or_insert_with(|| Some(Vec::new()));
-        match (&mut *joined, &selector.prefixes) {
-            (Some(joined), Some(prefixes)) => joined.extend(prefixes),
+        let joined = by_zone.entry(selector.zone.as_deref()).or_insert_with(|| Some(Addresses::default()));
+        match (&mut *joined, &selector.addresses) {
+            (Some(joined), Some(more)) => {
+                joined.own.extend(&more.own);
+                joined.sets.extend(more.sets.iter().cloned());
+            }
             (_, None) => *joined = None,
             (None, Some(_)) => {}
         }
     }
-    let mut by_addresses: BTreeMap<Option<Vec<Prefix>>, Option<Vec<String>>> = BTreeMap::new();
-    for (zone, prefixes) in by_zone {
-        let zones = by_addresses.entry(prefixes.map(simplify)).or_insert_with(|| Some(Vec::new()));
+    let mut by_addresses: BTreeMap<Option<Addresses>, Option<Vec<String>>> = BTreeMap::new();
+    for (zone, addresses) in by_zone {
+        let addresses = addresses.map(|Addresses { own, sets }| Addresses { own: simplify(own), sets });
+        let zones = by_addresses.entry(addresses).or_insert_with(|| Some(Vec::new()));
         match (&mut *zones, zone) {
             (Some(zones), Some(zone)) => zones.push(zone.to_owned()),
             (_, None) => *zones = None,
             (None, Some(_)) => {}
         }
     }
-    by_addresses.into_iter().map(|(prefixes, zones)| (zones, prefixes)).collect()
+    by_addresses.into_iter().map(|(addresses, zones)| (zones, addresses)).collect()
 }
 
 impl fmt::Display for Selector {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use firewall_common::{flow::Inspection, normalize::Profile};
 
 use super::{
+    address::AddressSet,
     classes::Classes,
     coverage::{Coverage, Never},
     diagnostic::{Place, Report, quoted},
@@ -19,15 +20,15 @@ use super::{
 const MOST_NAMED: usize = 3;
 const TCP: u8 = 6;
 
-/// `entries` as they lie, with their classes.
+/// `entries` as they lie, with the lists of addresses they name and their classes.
 pub(super) fn check(
     rules: &[RuleInfo],
     places: &[Place],
-    (entries, classes): (&[Entry], &Classes),
+    (entries, lists, classes): (&[Entry], &[AddressSet], &Classes),
     now: jiff::Timestamp,
     report: &mut Report<'_>,
 ) {
-    let mut coverage = Coverage::new(rules, entries, classes, now);
+    let mut coverage = Coverage::new(rules, (entries, lists, classes), now);
     for (rule, place) in rules.iter().zip(places).zip(&coverage.expired).filter_map(|(rule, expired)| expired.then_some(rule)) {
         if rule.enabled {
             let message = format!("rule {} has expired and matches nothing", quoted(&rule.name));
@@ -46,8 +47,11 @@ pub(super) fn check(
         if coverage.expired[number] {
             continue;
         }
-        let never: Vec<Never> = own.iter().filter_map(|entry| coverage.find(*entry)).collect();
-        warn_of_covered(rules, number, place, &never, own.len(), report);
+        let filled: Vec<usize> = own.iter().copied().filter(|entry| !coverage.is_unfilled(*entry)).collect();
+        let never: Vec<Never> = filled.iter().filter_map(|entry| coverage.find(*entry)).collect();
+        if !filled.is_empty() {
+            warn_of_covered(rules, number, place, &never, filled.len(), report);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod events;
 mod lab;
 mod lifetime;
 mod refusals;
+mod sets;
 mod typed;
 mod verbs;
 mod watching;

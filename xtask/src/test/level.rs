@@ -12,8 +12,17 @@ use super::{
 use crate::{build, fuzz::Target};
 
 /// Test files of firewall-user that load programs into the kernel, and those that drive the command line.
-const KERNEL: [&str; 7] =
-    ["kernel_cases", "kernel_fragments", "kernel_large", "policy_swaps", "wire_cases", "differential", "verifier_budget"];
+const KERNEL: [&str; 9] = [
+    "kernel_cases",
+    "kernel_fragments",
+    "kernel_large",
+    "policy_swaps",
+    "set_changes",
+    "set_large",
+    "wire_cases",
+    "differential",
+    "verifier_budget",
+];
 const CLI: [&str; 1] = ["cli"];
 
 /// In the order they run in.

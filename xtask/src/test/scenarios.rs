@@ -17,6 +17,7 @@ mod neighbours;
 mod normalize;
 mod path_mtu;
 mod policy;
+mod sets;
 mod tags;
 
 use std::path::Path;
@@ -145,6 +146,7 @@ pub const ALL: &[Scenario] = &[
     Scenario::gateway("policy-cut", "a policy that denies cuts a live flow within a second", policy::cut),
     Scenario::gateway("policy-relearn", "a live flow goes from bypass to strict without a loss", policy::relearn),
     Scenario::gateway("policy-trial", "what is not confirmed goes, through a killed controller and without a loss", policy::trial),
+    Scenario::gateway("set-cut", "an address added to a set is cut within a second, and let in again when it is removed", sets::cut),
     Scenario::gateway("crash", "traffic and denial outlive a killed controller", crash::killed),
     Scenario::host("host-served", "a host's open port is reached, a closed one is not", host::served),
     Scenario::host("host-outgoing", "a host's own connections work, unsolicited packets do not", host::outgoing),
