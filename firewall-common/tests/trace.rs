@@ -38,10 +38,8 @@ fn check_story(stops: &[Stop], verdict: Verdict, frame: &[u8]) -> Option<Stage> 
         let last = stops.last().unwrap_or_else(|| panic!("no stage: {}", told()));
         assert_eq!(last.ended, Ended::Settled(Verdict::Drop(reason)), "{}", told());
         let own = Stage::of(reason);
-        let elsewhere = matches!(
-            (last.stage, own),
-            (Stage::Revalidate, Stage::Classify) | (Stage::Track | Stage::Rewrite, Stage::Normalize)
-        );
+        let elsewhere =
+            matches!((last.stage, own), (Stage::Revalidate, Stage::Classify) | (Stage::Track | Stage::Rewrite, Stage::Normalize));
         assert!(last.stage == own || elsewhere, "{}", told());
         return Some(last.stage);
     }

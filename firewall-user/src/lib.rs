@@ -18,5 +18,6 @@ pub mod policy;
 pub mod protocol;
 pub mod session;
 pub mod settings;
+pub mod trace;
 pub mod user;
 pub mod zone;

@@ -98,7 +98,9 @@ impl<'a, E: Env> Recorder<'a, E> {
             // The zone and the flags are looked at with the record in hand, before the packet is tracked in it.
             Some((Stage::Track, Ended::GoesOn)) => {
                 self.close_empty();
-                self.open(Stage::of(reason));
+                if self.current() != Some(Stage::of(reason)) {
+                    self.open(Stage::of(reason));
+                }
             }
             _ => self.open(Stage::of(reason)),
         }

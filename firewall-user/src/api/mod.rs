@@ -12,6 +12,7 @@ mod interfaces;
 mod policy;
 mod profiles;
 mod status;
+mod trace;
 
 pub use bypass::{BypassAdd, BypassAdded, BypassRemove, BypassRemoved, BypassRule};
 pub use counters::{Counters, InterfaceCounters, RuleCounters, TableFill};
@@ -25,3 +26,7 @@ pub use interfaces::{AttachRequest, DetachRequest, Detached, Interface, Mode, Mo
 pub use policy::{Applied, ApplyRequest, CONFIRM_SECONDS, Confirmation, Confirmed, PolicyInForce, RollbackRequest, RuleInForce};
 pub use profiles::Profile;
 pub use status::{Adopted, PolicyStatus, Status};
+pub use trace::{
+    MAX_TRACED_BYTES, MAX_TRACED_FRAME, MAX_TRACED_PACKETS, PacketToTrace, TraceRequest, Traced, TracedChange, TracedPacket, TracedPolicy,
+    TracedProgram, TracedRule, TracedStage,
+};

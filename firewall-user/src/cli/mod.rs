@@ -12,6 +12,7 @@ mod import;
 mod policy;
 mod run;
 mod status;
+mod trace;
 
 use std::{future::Future, process::ExitCode};
 
@@ -50,6 +51,7 @@ enum Verb {
     Flows(flows::Arguments),
     Counters(counters::Arguments),
     Events(events::Arguments),
+    Trace(trace::Arguments),
     Completions(completions::Arguments),
     /// Print the manual page
     #[command(hide = true)]
@@ -101,6 +103,7 @@ impl Cli {
             Verb::Flows(arguments) => arguments.execute(&instance),
             Verb::Counters(arguments) => arguments.execute(&instance),
             Verb::Events(arguments) => arguments.execute(&instance),
+            Verb::Trace(arguments) => return arguments.execute(&instance),
             Verb::Completions(arguments) => arguments.execute(),
             Verb::Man => completions::man(),
         }?;

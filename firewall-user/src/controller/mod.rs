@@ -19,6 +19,7 @@ mod server;
 mod signals;
 mod start;
 mod sweep;
+mod trace;
 mod watch;
 
 use std::{
@@ -64,6 +65,8 @@ pub struct Controller {
     confirmation_changed: tokio::sync::Notify,
     /// Held while a policy file is edited.
     edit: Mutex<()>,
+    /// Held while packets are traced.
+    tracing: tokio::sync::Mutex<()>,
     adopted: Option<Adopted>,
 }
 
@@ -102,6 +105,7 @@ impl Controller {
             policy: Mutex::new(policy_state),
             confirmation_changed: tokio::sync::Notify::new(),
             edit: Mutex::new(()),
+            tracing: tokio::sync::Mutex::new(()),
             adopted: None,
         };
         let warnings = beginning.read.warnings.clone();

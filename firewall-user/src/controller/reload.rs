@@ -168,6 +168,11 @@ impl Controller {
     /// What must keep its number: what live flows, interfaces, the policy in force and the next one name.
     pub(super) fn in_use(&self, state: &PolicyState, next: &Policy, zones: &[&str], kept: &[u8]) -> Result<InUse, Failure> {
         self.sweep.run(&self.maps, &self.live)?;
+        Ok(self.in_use_as_swept(state, next, zones, kept))
+    }
+
+    /// As [`Self::in_use`], by the live flows as they were when they were last looked at: nothing is removed from the tables for it.
+    pub(super) fn in_use_as_swept(&self, state: &PolicyState, next: &Policy, zones: &[&str], kept: &[u8]) -> InUse {
         let policies = state.in_force.iter().map(|in_force| &in_force.policy).chain([next]);
         let mut in_use = InUse {
             rules: self.live.by_rule().into_keys().collect(),
@@ -180,7 +185,7 @@ impl Controller {
             in_use.rule_names.extend(policy.rules().iter().map(|rule| rule.name.clone()));
             in_use.zone_names.extend(policy.zones().into_iter().map(str::to_owned));
         }
-        Ok(in_use)
+        in_use
     }
 
     pub(super) fn attached_zones(&self) -> Vec<u8> {

@@ -7,10 +7,11 @@ mod events;
 mod flows;
 mod history;
 mod import;
-mod number;
+pub(crate) mod number;
 mod policy;
 mod profiles;
 mod status;
+mod trace;
 
 use std::io::{self, Write as _};
 
@@ -27,6 +28,7 @@ pub use import::not_carried_over;
 pub use policy::policy;
 pub use profiles::profiles;
 pub use status::status;
+pub use trace::trace;
 
 /// Prints JSON, indented.
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {
