@@ -10,6 +10,7 @@ pub mod event_filter;
 pub mod files;
 pub mod filter;
 pub mod group;
+pub mod hex;
 pub mod import;
 pub mod instance;
 pub mod netns;

@@ -4,6 +4,7 @@
 //! that note what passes through them. What a stage is asked by way of [`Env`] or [`Packet`] is noted as it happens. The two checks that the
 //! pipeline makes by itself, of fragments and of sanity, are pure functions of the descriptor; they are called once more.
 
+mod asked;
 mod recorder;
 mod watched;
 

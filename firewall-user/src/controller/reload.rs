@@ -19,7 +19,7 @@ use crate::{
     api::{Applied, Failure, How, Kind},
     clock,
     dataplane::Slots,
-    policy::{self, Diagnostics, DropOrPass, Policy, Source, Warning},
+    policy::{self, Defaults, Diagnostics, DropOrPass, Policy, Source, Warning},
 };
 
 /// The policy side of the controller.
@@ -70,6 +70,16 @@ pub(super) fn read(path: &Path) -> Result<Read, Failure> {
 pub(super) fn check(sources: Vec<Source>) -> Result<Read, Failure> {
     let (policy, warnings) = policy::load_sources(sources.clone(), None).map_err(|errors| refused(&errors))?;
     Ok(Read { policy, warnings, sources })
+}
+
+/// The settings' flags that a policy decides about, and whether it wants them.
+pub(super) fn flags_of(defaults: &Defaults) -> [(u32, bool); 3] {
+    [
+        (config_flags::TABLE_FULL_PASS, defaults.table_full),
+        (config_flags::FRAGMENT_BEFORE_FIRST_PASS, defaults.fragments_before_first),
+        (config_flags::FRAGMENT_DF_PASS, defaults.fragments_dont_fragment),
+    ]
+    .map(|(flag, what)| (flag, what == DropOrPass::Pass))
 }
 
 /// A refused policy as a failure.
@@ -153,12 +163,8 @@ impl Controller {
         let defaults = policy.defaults();
         let generation = state.slots.switch(&self.maps, &lowered)?;
         self.maps.config.set_reject_rate(defaults.reject_rate);
-        for (flag, what) in [
-            (config_flags::TABLE_FULL_PASS, defaults.table_full),
-            (config_flags::FRAGMENT_BEFORE_FIRST_PASS, defaults.fragments_before_first),
-            (config_flags::FRAGMENT_DF_PASS, defaults.fragments_dont_fragment),
-        ] {
-            self.set_flag(flag, what == DropOrPass::Pass);
+        for (flag, on) in flags_of(defaults) {
+            self.set_flag(flag, on);
         }
         state.in_force =
             Some(InForce { path, policy, generation, number: change.number, put_back: change.put_back, since: clock.realtime });

@@ -8,8 +8,11 @@ use std::{
 
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
 
-use super::{ethernet, hex};
-use crate::api::{Failure, MAX_TRACED_BYTES, MAX_TRACED_FRAME, MAX_TRACED_PACKETS, PacketToTrace};
+use super::ethernet;
+use crate::{
+    api::{Failure, MAX_TRACED_BYTES, MAX_TRACED_FRAME, MAX_TRACED_PACKETS, PacketToTrace},
+    hex,
+};
 
 /// Largest file: a trace's packets, and what a capture has around them.
 pub const MAX_FILE: u64 = 4 * MAX_TRACED_BYTES as u64;
@@ -145,7 +148,7 @@ impl Capture {
             return Err(Failure::usage(format!("the packets have more than the {MAX_TRACED_BYTES} bytes of one trace")));
         }
         let cut = (frame.len() < length as usize).then_some(length);
-        self.packets.push(PacketToTrace { frame: hex(&frame), time: ticks.and_then(|ticks| source.time(ticks)), length: cut });
+        self.packets.push(PacketToTrace { frame: hex::write(&frame), time: ticks.and_then(|ticks| source.time(ticks)), length: cut });
         Ok(())
     }
 }

@@ -15,13 +15,3 @@ fn ethernet(v4: bool, vlan: Option<u16>) -> Vec<u8> {
     header.extend(if v4 { [0x08, 0x00] } else { [0x86, 0xdd] });
     header
 }
-
-/// Bytes in hexadecimal digits, as a request has them.
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}

@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr};
 use etherparse::{IpNumber, PacketBuilder, PacketBuilderStep, TcpHeader, TcpOptionElement};
 use firewall_common::wire::{protocol, tcp::flags};
 
-use super::{ethernet, hex};
+use super::ethernet;
 use crate::{
     api::{Failure, MAX_TRACED_FRAME, PacketToTrace},
-    protocol as names,
+    hex, protocol as names,
 };
 
 /// Source port when none is said: one of those a client takes.
@@ -104,7 +104,7 @@ impl Packet {
         if frame.len() > MAX_TRACED_FRAME {
             return Err(Failure::usage(format!("the frame would have more than {MAX_TRACED_FRAME} bytes")));
         }
-        Ok(PacketToTrace { frame: hex(&frame), time: None, length: None })
+        Ok(PacketToTrace { frame: hex::write(&frame), time: None, length: None })
     }
 
     fn write(&self, data: &[u8], frame: &mut Vec<u8>) -> Result<(), Box<dyn std::error::Error>> {
@@ -279,7 +279,7 @@ mod tests {
     fn bytes(text: &str, details: Details) -> Vec<u8> {
         let packet = Packet::parse(&words(text), details).unwrap_or_else(|failure| panic!("{text}: {failure}"));
         let frame = packet.frame().expect("a frame").frame;
-        (0..frame.len() / 2).map(|at| u8::from_str_radix(&frame[2 * at..2 * at + 2], 16).expect("digits")).collect()
+        hex::read(&frame).expect("digits")
     }
 
     fn described(text: &str, details: Details) -> Descriptor {

@@ -7,7 +7,10 @@ use std::{
     path::PathBuf,
 };
 
-use firewall_user::trace::packet::{Details, Packet};
+use firewall_user::{
+    hex,
+    trace::packet::{Details, Packet},
+};
 use serde_json::Value;
 
 use crate::{
@@ -28,8 +31,8 @@ fn frame(words: &str, seq: u32, ack: u32, length: u16) -> Vec<u8> {
     let words: Vec<String> = words.split_whitespace().map(str::to_owned).collect();
     let tcp = words[0] == "tcp";
     let details = Details { seq: tcp.then_some(seq), ack: tcp.then_some(ack), length: Some(length), ..Details::default() };
-    let hex = Packet::parse(&words, details).and_then(|packet| packet.frame()).expect("a packet").frame;
-    (0..hex.len() / 2).map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).expect("digits")).collect()
+    let frame = Packet::parse(&words, details).and_then(|packet| packet.frame()).expect("a packet").frame;
+    hex::read(&frame).expect("digits")
 }
 
 const TO_BOX: &str = "tcp 10.9.0.2:40000 10.9.0.1:7000";

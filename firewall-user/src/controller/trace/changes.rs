@@ -2,7 +2,7 @@
 
 use firewall_common::parse::{Descriptor, Kind};
 
-use crate::api::TracedChange;
+use crate::{api::TracedChange, hex};
 
 /// Bytes of an IPv6 header.
 const V6_HEADER: usize = 40;
@@ -20,6 +20,7 @@ const TCP_FIELDS: [Field; 6] = [
 ];
 /// The byte with the data offset, which stays, and the reserved bits.
 const OFFSET_AND_RESERVED: &str = "tcp reserved bits";
+const OPTIONS: &str = "tcp options";
 /// Bytes of a TCP header without options.
 const TCP_HEADER: usize = 20;
 
@@ -34,7 +35,11 @@ pub(super) fn between(before: &[u8], after: &[u8], descriptor: &Descriptor) -> V
             && old != new
         {
             let reserved = |byte: &[u8]| (byte[0] & 0x0f).to_string();
-            let (from, to) = if field == OFFSET_AND_RESERVED { (reserved(old), reserved(new)) } else { (value(old), value(new)) };
+            let (from, to) = match field {
+                OFFSET_AND_RESERVED => (reserved(old), reserved(new)),
+                OPTIONS => (hex::write(old), hex::write(new)),
+                _ => (value(old), value(new)),
+            };
             changes.push(TracedChange { field: field.to_owned(), from, to });
         }
     };
@@ -51,7 +56,7 @@ pub(super) fn between(before: &[u8], after: &[u8], descriptor: &Descriptor) -> V
         }
         compare(OFFSET_AND_RESERVED, transport + 12, 1);
         let header = before.get(transport + 12).map_or(TCP_HEADER, |offset| usize::from(offset >> 4) * 4);
-        compare("tcp options", transport + TCP_HEADER, header.saturating_sub(TCP_HEADER));
+        compare(OPTIONS, transport + TCP_HEADER, header.saturating_sub(TCP_HEADER));
     } else {
         let from = transport.max(ip + if descriptor.v4 { 0 } else { V6_HEADER });
         compare("quoted packet", from, before.len().saturating_sub(from));
@@ -65,11 +70,6 @@ fn value(bytes: &[u8]) -> String {
         [byte] => byte.to_string(),
         [a, b] => u16::from_be_bytes([a, b]).to_string(),
         [a, b, c, d] => u32::from_be_bytes([a, b, c, d]).to_string(),
-        _ => hex(bytes),
+        _ => hex::write(bytes),
     }
-}
-
-/// Bytes in hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

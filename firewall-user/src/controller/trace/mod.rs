@@ -16,7 +16,7 @@ use std::collections::HashMap;
 
 use firewall_common::{
     abi::program,
-    config::{Config, config_flags},
+    config::Config,
     event::Kind as EventKind,
     memory::{tables::Tables, world::World},
 };
@@ -35,7 +35,8 @@ use crate::{
     },
     clock,
     dataplane::{Pins, Probe},
-    policy::{self, Defaults, DropOrPass, Lowered, Policy},
+    hex,
+    policy::{self, Defaults, Lowered, Policy},
 };
 use arrivals::Arrivals;
 use session::Session;
@@ -138,14 +139,8 @@ impl Controller {
 
 /// The settings that a policy's defaults ask for.
 fn settings_of(defaults: &Defaults, config: Config) -> Config {
-    let mut flags = config.flags;
-    for (flag, what) in [
-        (config_flags::TABLE_FULL_PASS, defaults.table_full),
-        (config_flags::FRAGMENT_BEFORE_FIRST_PASS, defaults.fragments_before_first),
-        (config_flags::FRAGMENT_DF_PASS, defaults.fragments_dont_fragment),
-    ] {
-        flags = if what == DropOrPass::Pass { flags | flag } else { flags & !flag };
-    }
+    let with = |flags: u32, (flag, on): (u32, bool)| if on { flags | flag } else { flags & !flag };
+    let flags = reload::flags_of(defaults).into_iter().fold(config.flags, with);
     Config { flags, reject_rate: defaults.reject_rate, ..config }
 }
 
@@ -201,7 +196,7 @@ fn frames(request: &TraceRequest) -> Result<Vec<Frame>, Failure> {
 }
 
 fn frame(packet: &PacketToTrace) -> Result<Frame, Failure> {
-    let mut bytes = from_hex(&packet.frame).ok_or_else(|| Failure::usage("its frame is not written in hexadecimal digits"))?;
+    let mut bytes = hex::read(&packet.frame).ok_or_else(|| Failure::usage("its frame is not written in hexadecimal digits"))?;
     let captured = bytes.len();
     if let Some(length) = packet.length.map(|length| length as usize).filter(|length| *length > captured) {
         bytes.resize(length.min(MAX_TRACED_FRAME + 1), 0);
@@ -213,12 +208,6 @@ fn frame(packet: &PacketToTrace) -> Result<Frame, Failure> {
     Ok(Frame { bytes, captured: cut, time: packet.time })
 }
 
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    rest.is_empty().then(|| pairs.iter().map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?)).collect())?
-}
-
 fn of_packet(number: usize, failure: impl Into<Failure>) -> Failure {
     let failure = failure.into();
     Failure { error: format!("packet {number}: {}", failure.error), ..failure }
@@ -227,15 +216,6 @@ fn of_packet(number: usize, failure: impl Into<Failure>) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn frames_are_hexadecimal() {
-        assert_eq!(from_hex("00fF10"), Some(vec![0, 255, 16]));
-        assert_eq!(from_hex(""), Some(vec![]));
-        for wrong in ["0", "0g", " 00", "é0"] {
-            assert_eq!(from_hex(wrong), None, "{wrong}");
-        }
-    }
 
     #[test]
     fn what_was_not_captured_is_zero() {

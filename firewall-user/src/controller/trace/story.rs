@@ -13,6 +13,7 @@ use crate::{
     api::{TracedPacket, TracedRule, TracedStage},
     controller::events::describe,
     dataplane::Fate,
+    hex,
 };
 
 /// Names for numbers.
@@ -50,7 +51,7 @@ pub(super) fn tell(number: usize, frame: &Frame, place: &Place, judged: &Judged,
         rule: rule(&trace.stops, legend),
         arithmetic: dropped.and_then(describe::arithmetic),
         changes,
-        frame: other.then(|| changes::hex(&judged.bytes)),
+        frame: other.then(|| hex::write(&judged.bytes)),
         host_only: judged.fate.is_none(),
         disagreement: judged.disagreement.clone(),
     }
