@@ -1,12 +1,14 @@
 //! `weir trace --pcap`: captures of both kinds, state from one packet to the next, and files that are none.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{Read as _, Write as _},
     os::unix::net::UnixStream,
     path::PathBuf,
 };
 
+use firewall_common::testing::stream::{Replies, Stream};
 use firewall_user::{
     hex,
     trace::packet::{Details, Packet},
@@ -211,6 +213,47 @@ fn files_that_are_no_captures_are_refused() {
         lab.weir(&["trace", "--pcap", "/nowhere/at.all"]).refused_with(2, &["/nowhere/at.all"]);
         let path = file(lab, "whole.pcap", &whole);
         lab.weir(&["trace", "tcp", "10.9.0.2", "10.9.0.1:1", "--pcap", path.to_str().expect("UTF-8")]).refused_with(2, &["not both"]);
+    });
+}
+
+/// Something of everything: changes, denials, answers, bypass.
+const STRANGE: &str = r#"
+[[rule]]
+name = "no"
+from = "outside"
+service = "tcp/22"
+action = "reject"
+
+[[rule]]
+name = "vpn"
+from = "outside"
+service = "tcp/10000"
+action = "allow"
+inspection = "bypass"
+
+[[rule]]
+name = "rest"
+from = "outside"
+action = "allow"
+normalizer = "asa"
+"#;
+
+/// Packets of every protocol, whole and spoiled, of many flows and of datagrams in fragments.
+#[test]
+fn kernel_and_host_agree_over_a_long_capture() {
+    in_lab(|lab| {
+        lab.write("10-base.toml", STRANGE);
+        lab.start(&["--interface", "outside=box0"]);
+        for (seed, replies) in [(3, Replies::Ingress), (4, Replies::Egress)] {
+            let comes_in = Stream::new(seed, replies).filter(|(frame, arrival)| !arrival.egress && frame.len() <= 9000);
+            let frames = comes_in.take(1200).map(|(frame, _)| frame);
+            let seen: Vec<Seen> = (0..).zip(frames).map(|(number, frame)| (number / 4, frame)).collect();
+            let traced = traced(lab, "stream.pcap", &pcap(LINK_ETHERNET, &seen, usize::MAX), &["--interface", "box0", "--fresh"]);
+            let packets = traced["packets"].as_array().expect("packets");
+            let reasons: BTreeSet<_> = packets.iter().filter_map(|packet| fate_of(packet).1).collect();
+            assert!(packets.len() == 1200 && reasons.len() >= 12, "{reasons:?}");
+            assert!(packets.iter().any(|packet| packet["verdict"] == "pass" && packet["learned"] == true));
+        }
     });
 }
 

@@ -87,7 +87,7 @@ impl Controller {
         let probe = Probe::load(&pins, room, judging.not_in_force.then_some(&judging.lowered), &programs)?;
         probe.configure(&judging.config);
         arrivals.tell(&probe)?;
-        let mut session = Session::new(&self.maps, probe, world(&judging, room), request.fresh);
+        let mut session = Session::new(&self.maps, probe, world(&judging, room), request.fresh)?;
         let mut packets = Vec::with_capacity(frames.len());
         for (number, (frame, place)) in (1..).zip(frames.iter().zip(&placed)) {
             let judged = session.judge(frame, place).map_err(|failure| of_packet(number, failure))?;
@@ -131,6 +131,10 @@ impl Controller {
                 TracedPolicy { path: in_force.path.display().to_string(), in_force: true, generation: Some(in_force.generation) }
             }
         };
+        // How many were answered lately has nothing to do with the packet; that none is to be answered has.
+        if config.reject_rate != 0 {
+            config.reject_rate = u32::MAX;
+        }
         let warnings = read.iter().flat_map(|read| &read.warnings).map(ToString::to_string).collect();
         let rules = rules_by_number(policy, &names);
         Ok(Judging { lowered, names, rules, not_in_force: request.policy.is_some(), config, told, warnings })

@@ -51,9 +51,15 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(live: &Arc<Maps>, probe: Probe, world: World, fresh: bool) -> Self {
+    pub(super) fn new(live: &Arc<Maps>, probe: Probe, world: World, fresh: bool) -> Result<Self, Failure> {
         let (flows, fragments) = (HashMap::new(), HashMap::new());
-        Self { live: Arc::clone(live), probe, world, fresh, flows, fragments, began: None, late: Nanos(0) }
+        if !fresh {
+            for (rule, count) in (0..).zip(live.all_one_sided()?).filter(|(_, count)| *count != 0) {
+                probe.set_one_sided(rule, count)?;
+                world.set_one_sided(rule, count);
+            }
+        }
+        Ok(Self { live: Arc::clone(live), probe, world, fresh, flows, fragments, began: None, late: Nanos(0) })
     }
 
     pub(super) const fn probe(&self) -> &Probe {
@@ -125,11 +131,6 @@ impl Session {
             None if self.fresh => return Ok(()),
             None => self.live.known(key)?,
         };
-        if let Some((flow, _)) = known.flow {
-            let one_sided = self.live.one_sided(flow.rule)?;
-            self.probe.set_one_sided(flow.rule, one_sided)?;
-            self.world.set_one_sided(flow.rule, one_sided);
-        }
         self.probe.put(key, &known)?;
         self.world.put(key, known.flow.map(|(flow, established)| (Flow { lock: 0, ..flow }, established)));
         if let Some(history) = known.history {
@@ -214,4 +215,47 @@ fn disagreement(ran: &Ran, trace: &Trace, bytes: &[u8], events: &[Record], frame
     }
     let told = |events: &[Record]| -> Vec<Record> { events.iter().copied().map(timeless).collect() };
     (told(&ran.events) != told(events)).then(|| format!("the kernel tells {:?}, the host {:?}", told(&ran.events), told(events)))
+}
+
+#[cfg(test)]
+mod tests {
+    use firewall_common::{env::Arrival, flow::Inspection, memory::tables::Tables, rule::Action};
+
+    use super::*;
+
+    /// What a kernel that agrees says of the frame, and what the host does.
+    fn agreed(frame: &[u8], action: Action) -> (Ran, Trace, Vec<u8>) {
+        let world = World::under(&Tables::everything(action, Inspection::Strict));
+        let (trace, bytes) = world.trace(frame, Arrival { zone: 1, place: 1, egress: false });
+        let fate = if trace.verdict.passes() { Fate::Passes } else { Fate::Dropped };
+        let ran = Ran { fate, verdict: trace.verdict, bytes: bytes.clone(), now: Nanos(1), to_zone: 0, events: Vec::new() };
+        (ran, trace, bytes)
+    }
+
+    #[test]
+    fn every_difference_is_told() {
+        let arp = [&[2; 12][..], &[0x08, 0x06], &[0; 28]].concat();
+        let (ran, trace, bytes) = agreed(&arp, Action::Allow);
+        assert_eq!(trace.verdict, Verdict::NoLearn);
+        assert_eq!(disagreement(&ran, &trace, &bytes, &[], &arp), None);
+        let other = |change: fn(&mut Ran)| {
+            let mut ran = ran.clone();
+            change(&mut ran);
+            disagreement(&ran, &trace, &bytes, &[], &arp).unwrap_or_default()
+        };
+        assert!(other(|ran| ran.verdict = Verdict::Learn).contains("the host NoLearn"));
+        assert!(other(|ran| ran.fate = Fate::Dropped).contains("returned Dropped"));
+        assert!(other(|ran| ran.bytes[20] ^= 1).contains("changed the packet differently"));
+        assert!(other(|ran| ran.events.push(Record::default())).contains("the kernel tells"));
+    }
+
+    #[test]
+    fn a_dropped_packet_must_not_be_passed() {
+        let nonsense = [&[2; 12][..], &[0x08, 0x00], &[0; 28]].concat();
+        let (ran, trace, bytes) = agreed(&nonsense, Action::Allow);
+        assert!(matches!(trace.verdict, Verdict::Drop(_)), "{:?}", trace.verdict);
+        assert_eq!(disagreement(&ran, &trace, &bytes, &[], &nonsense), None);
+        let passed = Ran { fate: Fate::Passes, ..ran };
+        assert!(disagreement(&passed, &trace, &bytes, &[], &nonsense).is_some());
+    }
 }
