@@ -110,7 +110,7 @@ pub struct TracedPacket {
     pub changes: Vec<TracedChange>,
     /// The frame afterwards, in hexadecimal digits, when it was changed or became an answer.
     pub frame: Option<String>,
-    /// The kernel runs no frame as short as this: only the host has judged it.
+    /// The kernel runs no frame of this length (shorter than an Ethernet header, or sent and longer than 3072 bytes): only the host has judged it.
     pub host_only: bool,
     /// How the kernel and the host differ over it. That is a bug of Weir.
     pub disagreement: Option<String>,

@@ -40,7 +40,7 @@ pub use load::Sizes;
 pub use maps::Maps;
 pub use messages::Messages;
 pub use pin::Pins;
-pub use probe::{Fate, Known, LEAST_FRAME, Probe, Ran};
+pub use probe::{Fate, Known, Probe, Ran};
 pub use route::{Way, way};
 pub use slots::Slots;
 pub use teardown::{detach_all, detach_one};

@@ -41,7 +41,9 @@ const TC_ACT_SHOT: u32 = 2;
 /// Room for a frame that has become longer.
 const MORE: usize = 256;
 /// Least bytes of a frame that the kernel runs a program on: an Ethernet header.
-pub const LEAST_FRAME: usize = 14;
+const LEAST_FRAME: usize = 14;
+/// Most bytes of a frame that the kernel runs the egress program on: it wants the frame, and what it keeps around one, in a page.
+const MOST_SENT: usize = 3_072;
 
 type RawVisit = [u8; size_of::<Visit>()];
 
@@ -188,6 +190,12 @@ impl Probe {
     pub fn put_fragment(&self, key: &FragmentKey, fragment: &Fragment) -> Result<(), DataplaneError> {
         let fragment = Fragment { lock: 0, ..*fragment };
         locked(&self.maps.fragments).insert(key, fragment, 0).map_err(DataplaneError::map(map::FRAGMENTS))
+    }
+
+    /// Whether the kernel runs a program on such a frame.
+    #[must_use]
+    pub const fn runs(frame: &[u8], egress: bool) -> bool {
+        frame.len() >= LEAST_FRAME && !(egress && frame.len() > MOST_SENT)
     }
 
     /// Judges one frame as if it came in by the interface, or were about to leave by it.

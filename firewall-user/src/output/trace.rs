@@ -45,7 +45,7 @@ fn story(packet: &TracedPacket, lines: &mut Vec<String>) {
         ));
     }
     if packet.host_only {
-        lines.push("  the kernel runs no frame as short as this: only the host has judged it".to_owned());
+        lines.push("  the kernel runs no frame of this length: only the host has judged it".to_owned());
     }
     packet.stages.iter().for_each(|stage| tell(stage, lines));
     lines.extend(packet.changes.iter().map(|change| format!("  {:<24} {}: {} > {}", "changed", change.field, change.from, change.to)));

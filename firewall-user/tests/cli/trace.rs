@@ -68,6 +68,11 @@ fn described_packets_are_told_stage_by_stage() {
         assert_eq!(fate(&sent), ("pass", None, "admit"), "{sent}");
         assert_eq!((&sent["packets"][0]["direction"], &sent["program"][0]["name"]), (&"out".into(), &"egress".into()), "{sent}");
         assert_eq!(sent["program"][0]["same"], true, "{sent}");
+        // As the box's own stack hands it over, before the network card has cut it.
+        let large = lab.json(&["trace", "tcp", "10.9.0.1", "10.9.0.2:80", "--length", "9000"]);
+        assert_eq!((fate(&large), &large["packets"][0]["host_only"]), (("pass", None, "admit"), &true.into()), "{large}");
+        assert_eq!(fate(&lab.json(&["trace", "udp", "10.9.0.2", "10.9.0.1:7000", "--length", "60000"])), ("pass", None, "admit"));
+        assert_eq!(fate(&lab.json(&["trace", "udp", "10.9.0.1", "10.9.0.2:53", "--length", "3000"])), ("pass", None, "admit"));
         assert_eq!(fate(&lab.json(&["trace", "box0", "udp", "192.0.2.1", "10.9.0.2:53", "--egress"])), ("pass", None, "admit"));
     });
 }

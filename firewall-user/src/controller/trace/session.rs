@@ -20,7 +20,7 @@ use super::{Frame, arrivals::Place};
 use crate::{
     api::Failure,
     clock,
-    dataplane::{Fate, Known, LEAST_FRAME, Maps, Probe, Ran},
+    dataplane::{Fate, Known, Maps, Probe, Ran},
 };
 
 /// What both sides made of a packet.
@@ -70,14 +70,21 @@ impl Session {
     pub(super) fn judge(&mut self, frame: &Frame, place: &Place) -> Result<Judged, Failure> {
         self.advance(frame.time);
         let key = self.prepare(&frame.bytes, place)?;
-        let ran = if frame.bytes.len() < LEAST_FRAME { None } else { Some(self.probe.run(&frame.bytes, place.index, place.arrival)?) };
+        let runs = Probe::runs(&frame.bytes, place.arrival.egress);
+        let ran = if runs { Some(self.probe.run(&frame.bytes, place.index, place.arrival)?) } else { None };
         self.world.set_clock(ran.as_ref().map_or_else(clock::monotonic, |ran| ran.now));
         self.world.software.set(place.software);
         let route = ran.as_ref().map_or(Ok(ZONE_SELF), route);
         self.world.set_routes(move |_| route);
         let (trace, bytes) = self.world.trace(&frame.bytes, place.arrival);
         let events = self.world.take_events();
-        let Some(ran) = ran else { return Ok(Judged { trace, bytes, events, fate: None, disagreement: None }) };
+        let Some(ran) = ran else {
+            // What the packet has taught the host the kernel must know for those that follow.
+            if let Some(key) = &key {
+                self.probe.put(key, &Known { flow: self.world.flow(key), history: None })?;
+            }
+            return Ok(Judged { trace, bytes, events, fate: None, disagreement: None });
+        };
         let disagreement = match disagreement(&ran, &trace, &bytes, &events, &frame.bytes) {
             None => self.compare_flow(key.as_ref())?,
             found => found,
