@@ -144,6 +144,22 @@ fn state_goes_from_one_packet_of_a_capture_to_the_next() {
 }
 
 #[test]
+fn what_only_the_host_judged_is_known_to_the_kernel() {
+    in_lab(|lab| {
+        lab.start(&["--interface", "outside=box0"]);
+        let mut seen = conversation();
+        seen.truncate(3);
+        // Not cut into segments yet; what acknowledges it comes in.
+        seen.push((11, frame(&format!("{FROM_BOX} data"), 5001, 1001, 9000)));
+        seen.push((11, frame(&format!("{TO_BOX} ack"), 1001, 14_001, 0)));
+        let traced = traced(lab, "large.pcap", &pcap(LINK_ETHERNET, &seen, usize::MAX), &["--fresh"]);
+        let packets = traced["packets"].as_array().expect("packets");
+        assert_eq!((fate_of(&packets[3]).0, &packets[3]["host_only"]), ("pass", &true.into()), "{traced}");
+        assert_eq!((fate_of(&packets[4]).0, &packets[4]["learned"]), ("pass", &true.into()), "{traced}");
+    });
+}
+
+#[test]
 fn packets_that_were_cut_are_said_to_be() {
     in_lab(|lab| {
         lab.start(&["--interface", "outside=box0"]);
