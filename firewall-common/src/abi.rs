@@ -27,6 +27,11 @@ pub mod map {
     pub const EVENTS: &str = "EVENTS";
     pub const EVENT_COUNTERS: &str = "EVENT_COUNTERS";
     pub const AYA_LOGS: &str = "AYA_LOGS";
+    /// The packet each CPU judges. Not pinned.
+    pub const VISITS: &str = "VISITS";
+
+    /// Those a policy lies in.
+    pub const POLICY: [&str; 6] = [RULES, ROWS, BLOCKS, PROFILES, ADDRESSES, SERVICES];
 
     /// All that are pinned.
     pub const PINNED: [&str; 21] = [

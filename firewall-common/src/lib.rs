@@ -8,7 +8,7 @@
 //!
 //! Invariants: nothing here does I/O or touches a map; only [`reason`] names a drop; only [`verifier`] differs between kernel and
 //! host; nothing panics, whatever the bytes.
-#![cfg_attr(not(any(test, feature = "testing")), no_std)]
+#![cfg_attr(not(any(test, feature = "memory")), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 pub mod abi;
@@ -22,6 +22,8 @@ pub mod env;
 pub mod event;
 pub mod flow;
 pub mod fragment;
+#[cfg(feature = "memory")]
+pub mod memory;
 pub mod neighbour;
 pub mod normalize;
 pub mod packet;
@@ -35,6 +37,8 @@ pub mod seq;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod time;
+#[cfg(feature = "memory")]
+pub mod trace;
 pub mod track;
 pub mod verdict;
 pub mod verifier;

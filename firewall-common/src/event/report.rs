@@ -160,7 +160,7 @@ pub fn ended<E: Env>(env: &E, visit: &mut Visit, event: Event) {
 }
 
 /// A record without what two clocks make different.
-#[cfg(feature = "testing")]
+#[cfg(feature = "memory")]
 #[must_use]
 pub fn timeless(record: Record) -> Record {
     Record { at: 0, created: 0, handshake_micros: 0, ..record }

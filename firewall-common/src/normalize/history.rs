@@ -101,7 +101,7 @@ impl History {
     }
 
     /// Lets time pass for it, in tests that have no other way to.
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(any(test, feature = "memory"))]
     pub fn grow_older(&mut self, by: Nanos) {
         for side in [&mut self.low, &mut self.high] {
             if side.since != 0 {

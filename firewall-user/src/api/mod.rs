@@ -13,6 +13,7 @@ mod policy;
 mod profiles;
 mod sets;
 mod status;
+mod trace;
 
 pub use bypass::{BypassAdd, BypassAdded, BypassRemove, BypassRemoved, BypassRule};
 pub use counters::{Counters, InterfaceCounters, RuleCounters, TableFill};
@@ -27,3 +28,7 @@ pub use policy::{Applied, ApplyRequest, CONFIRM_SECONDS, Confirmation, Confirmed
 pub use profiles::Profile;
 pub use sets::{Set, SetChanged, SetMember, SetRequest, ShownSet};
 pub use status::{Adopted, Expiring, PolicyStatus, Status};
+pub use trace::{
+    MAX_TRACED_BYTES, MAX_TRACED_FRAME, MAX_TRACED_PACKETS, PacketToTrace, TraceRequest, Traced, TracedChange, TracedPacket, TracedPolicy,
+    TracedProgram, TracedRule, TracedStage,
+};

@@ -13,6 +13,7 @@ mod policy;
 mod run;
 mod set;
 mod status;
+mod trace;
 
 use std::{future::Future, process::ExitCode};
 
@@ -52,6 +53,7 @@ enum Verb {
     Flows(flows::Arguments),
     Counters(counters::Arguments),
     Events(events::Arguments),
+    Trace(trace::Arguments),
     Completions(completions::Arguments),
     /// Print the manual page
     #[command(hide = true)]
@@ -104,6 +106,7 @@ impl Cli {
             Verb::Flows(arguments) => arguments.execute(&instance),
             Verb::Counters(arguments) => arguments.execute(&instance),
             Verb::Events(arguments) => arguments.execute(&instance),
+            Verb::Trace(arguments) => return arguments.execute(&instance),
             Verb::Completions(arguments) => arguments.execute(),
             Verb::Man => completions::man(),
         }?;

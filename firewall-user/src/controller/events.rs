@@ -3,7 +3,7 @@
 //! The dataplane makes events only of kinds that somebody here asks for. Each listener has a bounded queue of its own; one that does not
 //! keep up loses events, is told how many, and holds nobody else up.
 
-mod describe;
+pub(super) mod describe;
 
 use std::{
     collections::BTreeMap,

@@ -20,6 +20,7 @@ mod sets;
 mod signals;
 mod start;
 mod sweep;
+mod trace;
 mod usage;
 mod watch;
 
@@ -71,6 +72,8 @@ pub struct Controller {
     edit: Mutex<()>,
     /// Changes of sets that are still to be made.
     desk: sets::Desk,
+    /// Held while packets are traced.
+    tracing: tokio::sync::Mutex<()>,
     adopted: Option<Adopted>,
 }
 
@@ -111,6 +114,7 @@ impl Controller {
             confirmation_changed: tokio::sync::Notify::new(),
             edit: Mutex::new(()),
             desk: sets::Desk::default(),
+            tracing: tokio::sync::Mutex::new(()),
             adopted: None,
         };
         let warnings = beginning.read.warnings.clone();

@@ -105,6 +105,11 @@ fn position(names: &[Option<String>], name: &str) -> Option<usize> {
 }
 
 impl Draft<'_> {
+    /// The names, without putting them in force.
+    pub fn into_names(self) -> Names {
+        self.names
+    }
+
     /// Writes the new names beside their numbers, after what a number's last owner left there is cleared.
     pub fn commit(self, maps: &Maps) -> Result<Names, DataplaneError> {
         for number in self.new_rules {

@@ -20,7 +20,7 @@ use crate::{
     api::{Applied, Failure, How, Kind},
     clock,
     dataplane::Slots,
-    policy::{self, Diagnostics, DropOrPass, Members, Policy, Source, Warning},
+    policy::{self, Defaults, Diagnostics, DropOrPass, Members, Policy, Source, Warning},
 };
 
 /// The policy side of the controller.
@@ -82,6 +82,16 @@ pub(super) fn check_with(sources: Vec<Source>, members: &Members) -> Result<Read
     let (policy, warnings) =
         policy::load_sources_with(sources.clone(), None, jiff::Timestamp::now(), members).map_err(|errors| refused(&errors))?;
     Ok(Read { policy, warnings, sources })
+}
+
+/// The settings' flags that a policy decides about, and whether it wants them.
+pub(super) fn flags_of(defaults: &Defaults) -> [(u32, bool); 3] {
+    [
+        (config_flags::TABLE_FULL_PASS, defaults.table_full),
+        (config_flags::FRAGMENT_BEFORE_FIRST_PASS, defaults.fragments_before_first),
+        (config_flags::FRAGMENT_DF_PASS, defaults.fragments_dont_fragment),
+    ]
+    .map(|(flag, what)| (flag, what == DropOrPass::Pass))
 }
 
 /// A refused policy as a failure.
@@ -169,12 +179,8 @@ impl Controller {
         state.sets.lowered();
         self.desk.know(policy.set_names());
         self.maps.config.set_reject_rate(defaults.reject_rate);
-        for (flag, what) in [
-            (config_flags::TABLE_FULL_PASS, defaults.table_full),
-            (config_flags::FRAGMENT_BEFORE_FIRST_PASS, defaults.fragments_before_first),
-            (config_flags::FRAGMENT_DF_PASS, defaults.fragments_dont_fragment),
-        ] {
-            self.set_flag(flag, what == DropOrPass::Pass);
+        for (flag, on) in flags_of(defaults) {
+            self.set_flag(flag, on);
         }
         state.in_force =
             Some(InForce { path, policy, generation, number: change.number, put_back: change.put_back, since: clock.realtime });
@@ -184,6 +190,11 @@ impl Controller {
     /// What must keep its number: what live flows, interfaces, the policy in force and the next one name.
     pub(super) fn in_use(&self, state: &PolicyState, next: &Policy, zones: &[&str], kept: &[u8]) -> Result<InUse, Failure> {
         self.sweep.run(&self.maps, &self.live)?;
+        Ok(self.in_use_as_swept(state, next, zones, kept))
+    }
+
+    /// As [`Self::in_use`], by the live flows as they were when they were last looked at: nothing is removed from the tables for it.
+    pub(super) fn in_use_as_swept(&self, state: &PolicyState, next: &Policy, zones: &[&str], kept: &[u8]) -> InUse {
         let policies = state.in_force.iter().map(|in_force| &in_force.policy).chain([next]);
         let mut in_use = InUse {
             rules: self.live.by_rule().into_keys().collect(),
@@ -196,7 +207,7 @@ impl Controller {
             in_use.rule_names.extend(policy.rules().iter().map(|rule| rule.name.clone()));
             in_use.zone_names.extend(policy.zones().into_iter().map(str::to_owned));
         }
-        Ok(in_use)
+        in_use
     }
 
     pub(super) fn attached_zones(&self) -> Vec<u8> {

@@ -6,7 +6,7 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::{
-        ConnectInfo, DefaultBodyLimit, Path, Query, State,
+        ConnectInfo, DefaultBodyLimit, Path, Query, Request, State,
         connect_info::Connected,
         rejection::{PathRejection, QueryRejection},
     },
@@ -20,7 +20,10 @@ use tokio::net::UnixListener;
 
 use super::{Controller, blocking, sets};
 use crate::{
-    api::{ApplyRequest, AttachRequest, BypassAdd, BypassRemove, DetachRequest, DiffRequest, Failure, Kind, RollbackRequest},
+    api::{
+        ApplyRequest, AttachRequest, BypassAdd, BypassRemove, DetachRequest, DiffRequest, Failure, Kind, MAX_TRACED_BYTES,
+        MAX_TRACED_PACKETS, RollbackRequest, TraceRequest,
+    },
     event_filter::EventFilter,
     filter::Filter,
     group,
@@ -33,6 +36,11 @@ pub const MAX_BODY: usize = 64 * 1024;
 pub const MAX_MEMBERS_BODY: usize = 8 << 20;
 /// How long open requests may take once the daemon is told to end.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// Largest body of `POST /v1/trace`: its frames in hexadecimal digits, and what is around them.
+pub const MAX_TRACE_BODY: usize = 2 * MAX_TRACED_BYTES + 512 * MAX_TRACED_PACKETS;
+/// How long that body may take to come: nobody else can trace meanwhile.
+const TRACE_BODY_TIME: Duration = Duration::from_secs(10);
 
 type Shared = State<Arc<Controller>>;
 type Answer = Result<Response, Failure>;
@@ -117,6 +125,7 @@ fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/flows", get(flows).delete(kill))
         .route("/v1/counters", get(counters))
         .route("/v1/events", get(events))
+        .route("/v1/trace", post(trace))
         .route("/v1/bypass", get(bypass).post(bypass_add).delete(bypass_remove))
         .route("/v1/sets", get(all_sets))
         .route("/v1/sets/{name}", get(one_set))
@@ -251,6 +260,18 @@ async fn events(State(controller): Shared, query: Pairs) -> Answer {
     let conditions: Vec<String> = pairs(query)?.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
     let stream = controller.events.subscribe(EventFilter::parse(&conditions)?)?;
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], axum::body::Body::new(stream)).into_response())
+}
+
+/// One trace at a time, for each has tables of its own. The body is read when its turn has come.
+async fn trace(State(controller): Shared, request: Request) -> Answer {
+    let _turn = controller.tracing.lock().await;
+    let read = tokio::time::timeout(TRACE_BODY_TIME, axum::body::to_bytes(request.into_body(), MAX_TRACE_BODY));
+    let bytes = read.await.map_err(|_| Failure::usage("the body did not come in time"))?;
+    let bytes = bytes.map_err(|error| {
+        Failure::usage(format!("the body cannot be read: {error}")).hint(format!("a trace takes {MAX_TRACE_BODY} bytes at most"))
+    })?;
+    let request: TraceRequest = body(Ok(bytes))?;
+    blocking(&controller, move |controller| controller.trace(&request)).await.map(json)
 }
 
 async fn bypass(State(controller): Shared) -> Answer {

@@ -42,6 +42,24 @@ impl ConfigBlock {
         unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }
     }
 
+    /// The whole block, each field whole.
+    #[must_use]
+    pub fn read(&self) -> Config {
+        let mut words = [0; size_of::<Config>() / size_of::<u32>()];
+        for (place, word) in words.iter_mut().enumerate() {
+            *word = self.field(place * size_of::<u32>()).load(Ordering::Acquire);
+        }
+        zerocopy::transmute!(words)
+    }
+
+    /// Overwrites the block; for one that no packet is judged by meanwhile.
+    pub(super) fn write(&self, config: &Config) {
+        let words: [u32; size_of::<Config>() / size_of::<u32>()] = zerocopy::transmute!(*config);
+        for (place, word) in words.into_iter().enumerate() {
+            self.field(place * size_of::<u32>()).store(word, Ordering::Release);
+        }
+    }
+
     #[must_use]
     pub fn layout(&self) -> u32 {
         self.field(offset_of!(Config, layout)).load(Ordering::Acquire)

@@ -20,6 +20,7 @@ use super::{
     maps::read_names,
     pin::{Pins, list, remove_directory},
 };
+use crate::policy::Lowered;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/weir-dataplane"));
 
@@ -169,13 +170,55 @@ pub(super) fn load(pins: &Pins, sizes: Sizes) -> Result<Ebpf, DataplaneError> {
     }
     let mut ebpf = loader.load(OBJECT).map_err(DataplaneError::load)?;
     for name in [program::INGRESS, program::EGRESS] {
-        let program = ebpf.program_mut(name).ok_or(DataplaneError::ProgramMissing { name })?;
-        match program {
-            aya::programs::Program::Xdp(program) => program.load(),
-            aya::programs::Program::SchedClassifier(program) => program.load(),
-            _ => continue,
+        load_program(&mut ebpf, name)?;
+    }
+    Ok(ebpf)
+}
+
+fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DataplaneError> {
+    let program = ebpf.program_mut(name).ok_or(DataplaneError::ProgramMissing { name })?;
+    match program {
+        aya::programs::Program::Xdp(program) => program.load(),
+        aya::programs::Program::SchedClassifier(program) => program.load(),
+        _ => return Ok(()),
+    }
+    .map_err(DataplaneError::program(name, "loaded"))
+}
+
+/// Places of tables that a probe never fills: their memory is taken for all of them at once.
+const FEW: u32 = 64;
+
+/// Loads the object once more, with tables of its own: nothing of it is pinned, and it is attached to nothing. The tables have room for
+/// `room` flows. The policy is that of `policy`, in the first slot alone, or the one of the instance, whose tables it only reads.
+pub(super) fn load_beside(pins: &Pins, room: u32, policy: Option<&Lowered>, programs: &[&'static str]) -> Result<Ebpf, DataplaneError> {
+    let places = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).max(1);
+    let mut loader = EbpfLoader::new();
+    for name in [map::ESTABLISHED, map::EMBRYONIC, map::HISTORIES, map::FRAGMENTS, map::SEGMENTS] {
+        loader.map_max_entries(name, room);
+    }
+    loader.map_max_entries(map::RULE_NAMES, FEW).map_max_entries(map::ZONE_NAMES, FEW);
+    match policy {
+        Some(policy) => {
+            loader
+                .map_max_entries(map::RULES, places(policy.entries.len()))
+                .map_max_entries(map::ROWS, places(policy.rows.len()))
+                .map_max_entries(map::BLOCKS, places(policy.blocks.len()))
+                .map_max_entries(map::ADDRESSES, places(policy.addresses.len()))
+                .map_max_entries(map::SERVICES, places(policy.services.len()));
         }
-        .map_err(DataplaneError::program(name, "loaded"))?;
+        None => {
+            for name in map::POLICY {
+                // The loader would make and pin one that is missing.
+                if pins.open_map(name)?.is_none() {
+                    return Err(DataplaneError::MapMissing { name });
+                }
+                loader.map_pin_path(name, pins.map(name));
+            }
+        }
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(DataplaneError::load)?;
+    for name in programs {
+        load_program(&mut ebpf, name)?;
     }
     Ok(ebpf)
 }

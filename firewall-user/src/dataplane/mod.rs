@@ -16,6 +16,8 @@ mod maps;
 mod messages;
 mod netlink;
 mod pin;
+mod probe;
+mod route;
 mod slots;
 mod teardown;
 
@@ -38,6 +40,8 @@ pub use load::Sizes;
 pub use maps::Maps;
 pub use messages::Messages;
 pub use pin::Pins;
+pub use probe::{Fate, Known, Probe, Ran};
+pub use route::{Way, way};
 pub use slots::Slots;
 pub use teardown::{detach_all, detach_one};
 

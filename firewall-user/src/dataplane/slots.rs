@@ -110,6 +110,11 @@ impl Slots {
         Ok(())
     }
 
+    /// Fills the first slot of tables that nobody else has.
+    pub(super) fn fill_first(maps: &Maps, policy: &Lowered) -> Result<(), DataplaneError> {
+        Self { addresses: Default::default(), services: Default::default() }.fill(maps, 0, policy)
+    }
+
     fn fill(&mut self, maps: &Maps, slot: u32, policy: &Lowered) -> Result<(), DataplaneError> {
         let index = slot as usize & 1;
         let number = index as u8;

@@ -7,11 +7,12 @@ mod events;
 mod flows;
 mod history;
 mod import;
-mod number;
+pub(crate) mod number;
 mod policy;
 mod profiles;
 mod sets;
 mod status;
+mod trace;
 
 use std::io::{self, Write as _};
 
@@ -29,6 +30,7 @@ pub use policy::policy;
 pub use profiles::profiles;
 pub use sets::{set, set_changed, sets};
 pub use status::status;
+pub use trace::trace;
 
 /// Prints JSON, indented.
 pub fn json(value: &impl Serialize) -> anyhow::Result<()> {

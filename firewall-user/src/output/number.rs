@@ -16,7 +16,7 @@ pub(super) fn bytes(count: u64) -> String {
 }
 
 /// Seconds in the two largest units.
-pub(super) fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0) as u64;
     match whole {
         0..=59 => format!("{whole}s"),

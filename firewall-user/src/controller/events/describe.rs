@@ -122,11 +122,11 @@ fn segment(record: &Record) -> Option<DroppedSegment> {
 }
 
 /// The control bits as letters, the highest first.
-fn flags(bits: u8) -> String {
+pub(in crate::controller) fn flags(bits: u8) -> String {
     "CEUAPRSF".chars().enumerate().filter(|(place, _)| bits & (0x80 >> place) != 0).map(|(_, letter)| letter).collect()
 }
 
-fn arithmetic(record: &Record) -> Option<Arithmetic> {
+pub(in crate::controller) fn arithmetic(record: &Record) -> Option<Arithmetic> {
     let compared = Compared::from_number(record.compared).filter(|compared| *compared != Compared::Nothing)?;
     let Record { number, lowest, highest, distance, .. } = *record;
     Some(Arithmetic { compared: compared.name().to_owned(), number, lowest, highest, distance })

@@ -16,6 +16,7 @@ use crate::{
     event::{self, Tally, rate::Rate},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    memory::{frame::Changing, tables::Tables},
     normalize::{
         Profile, Room,
         history::History,
@@ -26,8 +27,8 @@ use crate::{
     pipeline::pipeline,
     reason::Reason,
     rule::{Block, Dimension, Row, Rule, ZONE_SELF},
-    testing::{frame::Changing, tables::Tables},
     time::Nanos,
+    trace::{self, Trace},
     track::shadow,
     verdict::Verdict,
     visit::Visit,
@@ -238,6 +239,15 @@ impl World {
         (verdict, changing.into_bytes())
     }
 
+    /// As [`Self::judge_and_change`], and tells what each stage said.
+    pub fn trace(&self, frame: &[u8], arrival: Arrival) -> (Trace, Vec<u8>) {
+        let changing = Changing::new(frame);
+        let mut visit = Visit::new(arrival, self.settings(), self.now());
+        visit.software = self.software.get();
+        let trace = trace::trace(&changing, self, visit);
+        (trace, changing.into_bytes())
+    }
+
     /// The flow with this key, and whether it is established.
     #[must_use]
     pub fn flow(&self, key: &FlowKey) -> Option<(Flow, bool)> {
@@ -260,6 +270,28 @@ impl World {
         let Some((flow, established)) = record else { return };
         let table = if established { &self.established } else { &self.embryonic };
         table.borrow_mut().insert(*key, Rc::new(Cell::new(flow))).expect("a table with room");
+    }
+
+    /// Makes the flow's history what it was elsewhere.
+    pub fn put_history(&self, key: &FlowKey, history: History) {
+        self.histories.borrow_mut().insert(*key, history);
+    }
+
+    /// Makes the table hold this for the datagram.
+    pub fn put_fragment(&self, key: &FragmentKey, fragment: Fragment) {
+        // A table that forgets always has room.
+        let _ = self.fragments.borrow_mut().insert(*key, Rc::new(Cell::new(fragment)));
+    }
+
+    /// What is known of a datagram.
+    #[must_use]
+    pub fn fragment_record(&self, key: &FragmentKey) -> Option<Fragment> {
+        self.fragments.borrow().entries.get(key).map(|(record, _)| record.get())
+    }
+
+    /// How many one-sided flows the rule has.
+    pub fn set_one_sided(&self, rule: u16, flows: u32) {
+        self.one_sided.borrow_mut().insert(rule, flows);
     }
 
     /// Makes a flow older.
