@@ -27,8 +27,8 @@ pub(super) enum Kind {
     Text,
     /// A text of this [`pattern`].
     Matching(fn() -> String),
-    /// One such text or several.
-    Several(fn() -> String),
+    /// One such text, or an array of at least so many.
+    Several(fn() -> String, usize),
     /// One of several words.
     Words(&'static [&'static str]),
     /// A whole number.
@@ -105,21 +105,21 @@ pub(super) const RULE: [Key; 14] = [
     Key::new("enabled", Kind::Switch, "false", "`false` keeps the rule in the file and out of force.").or(Fallback::Switch(true)),
     Key::new(
         "from",
-        Kind::Several(pattern::selector),
+        Kind::Several(pattern::selector, 1),
         "\"inside 10.1.0.0/16, 2001:db8::/32\"",
         "Where packets come from: a zone, alone or followed by addresses. An array matches if one of its selectors does.",
     )
     .or(Fallback::Word("any")),
     Key::new(
         "to",
-        Kind::Several(pattern::selector),
+        Kind::Several(pattern::selector, 1),
         "[\"outside\", \"self\"]",
         "Where packets go to: a zone, alone or followed by addresses. `self` is the box. An array matches if one of its selectors does.",
     )
     .or(Fallback::Word("any")),
     Key::new(
         "service",
-        Kind::Several(pattern::services),
+        Kind::Several(pattern::services, 1),
         "[\"tcp/443\", \"udp/53\"]",
         "Protocols, with destination ports or ICMP types, or names of a [service.NAME].",
     )
@@ -223,7 +223,7 @@ pub(super) const DEFAULTS: [Key; 9] = [
 /// Of a `[set.NAME]`.
 pub(super) const SET: [Key; 1] = [Key::new(
     "addresses",
-    Kind::Several(pattern::addresses),
+    Kind::Several(pattern::addresses, 1),
     "[\"10.1.1.0/24\", \"192.0.2.20-192.0.2.29\", \"2001:db8::/32\"]",
     "IPv4 and IPv6 addresses, prefixes and ranges, and other sets as @NAME. Rules name the set in `from` and `to` as @NAME.",
 )];
@@ -231,7 +231,7 @@ pub(super) const SET: [Key; 1] = [Key::new(
 /// Of a `[service.NAME]`.
 pub(super) const SERVICE: [Key; 1] = [Key::new(
     "ports",
-    Kind::Several(pattern::services),
+    Kind::Several(pattern::services, 1),
     "[\"tcp/80,443\", \"udp/443\"]",
     "Protocols, with destination ports or ICMP types. A definition names no other one.",
 )];

@@ -112,7 +112,7 @@ fn value(kind: Kind) -> Value {
         Kind::Words(words) => json!({ "type": "string", "enum": words }),
         // No text is empty, and a pattern is not always the place to say so.
         Kind::Matching(pattern) => json!({ "type": "string", "pattern": pattern(), "minLength": 1 }),
-        Kind::Several(pattern) => one_or_several(&pattern()),
+        Kind::Several(pattern, least) => one_or_several(&pattern(), least),
         Kind::Number { least, most } => json!({ "type": "integer", "minimum": least, "maximum": most }),
         // TOML's own type; to a validator it is a string.
         Kind::Moment => json!({ "type": "string", "pattern": pattern::moment() }),
@@ -120,9 +120,9 @@ fn value(kind: Kind) -> Value {
     }
 }
 
-fn one_or_several(pattern: &str) -> Value {
+fn one_or_several(pattern: &str, least: usize) -> Value {
     // Said of strings and of arrays each, without `anyOf`: validators then point to the element that is wrong.
-    json!({ "type": ["string", "array"], "pattern": pattern, "items": { "type": "string", "pattern": pattern }, "minItems": 1 })
+    json!({ "type": ["string", "array"], "pattern": pattern, "items": { "type": "string", "pattern": pattern }, "minItems": least })
 }
 
 /// What a rule must say beside its keys.
