@@ -18,7 +18,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{seq::Seq, time::Nanos};
 
 /// Number of the layout of every pinned map. Raise it with any change of a map's key or value.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// An address of either family: 16 bytes in network order, IPv4 as `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2).
 ///
@@ -267,6 +267,10 @@ pub mod flow_marks {
     pub const OVER: u8 = 1 << 0;
     /// Nothing out of the ordinary is known of the flow: see [`crate::track::steady`].
     pub const STEADY: u8 = 1 << 1;
+    /// The flow counts against its rule's limits: see [`crate::limit`].
+    pub const LIMITED: u8 = 1 << 4;
+    /// Its end is told to the controller, whether or not somebody listens.
+    pub const LOGGED: u8 = 1 << 5;
 }
 
 /// Bits of [`Flow::features`].

@@ -24,6 +24,8 @@ pub struct Visit {
     pub software: bool,
     /// Zone a first packet leaves by, once it is known.
     pub to_zone: u8,
+    /// Kinds of events, as bits, that the controller is told of this packet whether or not somebody listens.
+    pub tell: u8,
     pub arrival: Arrival,
     pub settings: Settings,
     pub now: Nanos,
@@ -40,6 +42,7 @@ impl Visit {
             revalidated: false,
             software: false,
             to_zone: NO_ZONE,
+            tell: 0,
             arrival,
             settings,
             now,

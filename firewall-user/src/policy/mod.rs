@@ -15,7 +15,9 @@ pub(crate) mod duration;
 pub mod edit;
 mod evaluate;
 mod expand;
+pub mod hours;
 mod knob;
+pub mod limits;
 mod load;
 mod lower;
 mod normalizer;
@@ -32,7 +34,7 @@ mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use firewall_common::normalize::Profile;
+use firewall_common::{hours::Week, normalize::Profile};
 
 pub use definitions::{DEFAULT_ONE_SIDED_FLOWS, DEFAULT_REJECT_RATE, Defaults, DropOrPass};
 pub use diagnostic::{Diagnostic, Diagnostics, MAX_SHOWN, Warning};
@@ -57,6 +59,8 @@ pub struct Policy {
     /// What the enabled rules' profiles ask for, by number.
     profiles: Vec<Profile>,
     zones: BTreeSet<String>,
+    /// The hours of the enabled rules, by number.
+    schedules: Vec<Week>,
     /// Where they lie for the dataplane.
     entries: Vec<expand::Entry>,
     classes: classes::Classes,

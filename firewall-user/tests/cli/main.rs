@@ -6,6 +6,7 @@ mod editing;
 mod events;
 mod lab;
 mod lifetime;
+mod limits;
 mod refusals;
 mod typed;
 mod verbs;
