@@ -11,6 +11,8 @@ pub mod map {
     pub const ROWS: &str = "ROWS";
     pub const BLOCKS: &str = "BLOCKS";
     pub const PROFILES: &str = "PROFILES";
+    /// The hours of rules, both slots.
+    pub const SCHEDULES: &str = "SCHEDULES";
     pub const HISTORIES: &str = "HISTORIES";
     pub const SEGMENTS: &str = "SEGMENTS";
     pub const ADDRESSES: &str = "ADDRESSES";
@@ -19,6 +21,10 @@ pub mod map {
     pub const RULE_COUNTERS: &str = "RULE_COUNTERS";
     /// One-sided established bypass flows, by rule number. The dataplane adds, the controller's sweep sets the true number.
     pub const ONE_SIDED: &str = "ONE_SIDED";
+    /// What counts against the limits of each rule, by rule number.
+    pub const LIMITS: &str = "LIMITS";
+    /// The same of each source under a rule that limits them.
+    pub const SOURCES: &str = "SOURCES";
     /// Rule names by number, kept for a controller that starts anew; the dataplane does not read them.
     pub const RULE_NAMES: &str = "RULE_NAMES";
     /// Zone names by number, likewise.
@@ -34,7 +40,7 @@ pub mod map {
     pub const POLICY: [&str; 6] = [RULES, ROWS, BLOCKS, PROFILES, ADDRESSES, SERVICES];
 
     /// All that are pinned.
-    pub const PINNED: [&str; 21] = [
+    pub const PINNED: [&str; 24] = [
         ESTABLISHED,
         EMBRYONIC,
         FRAGMENTS,
@@ -44,6 +50,7 @@ pub mod map {
         ROWS,
         BLOCKS,
         PROFILES,
+        SCHEDULES,
         HISTORIES,
         SEGMENTS,
         ADDRESSES,
@@ -51,6 +58,8 @@ pub mod map {
         COUNTERS,
         RULE_COUNTERS,
         ONE_SIDED,
+        LIMITS,
+        SOURCES,
         RULE_NAMES,
         ZONE_NAMES,
         EVENTS,
@@ -69,7 +78,7 @@ pub mod program {
 
 #[cfg(feature = "user")]
 mod pod {
-    use crate::{config, counter, event, flow, fragment, normalize, rule};
+    use crate::{config, counter, event, flow, fragment, hours, limit, normalize, rule};
 
     macro_rules! pod {
         ($($type:ty),+ $(,)?) => {
@@ -92,6 +101,9 @@ mod pod {
         flow::FlowKey,
         fragment::FragmentKey,
         fragment::Fragment,
+        hours::Week,
+        limit::Counts,
+        limit::Source,
         normalize::Profile,
         normalize::history::History,
         normalize::retransmission::Digest,

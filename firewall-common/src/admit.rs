@@ -4,11 +4,11 @@ use crate::{
     classify::{Decision, Zones},
     config::config_flags,
     env::{Env, InsertError, Notice},
-    flow::{Flow, FlowKey, Inspection, NO_SCALE, Sender, State, flow_flags},
+    flow::{Flow, FlowKey, Inspection, NO_SCALE, Sender, State, flow_flags, flow_marks},
     normalize::record,
-    parse::Kind,
+    parse::{Descriptor, Kind},
     reason::Reason,
-    rule::Timeouts,
+    rule::{Rule, rule_flags},
     time::Nanos,
     track::{handshake, ipsec, shadow, timeout},
     verdict::Verdict,
@@ -16,21 +16,30 @@ use crate::{
     wire::tcp::flags,
 };
 
-/// Makes a flow of an allowed first packet.
+/// Whether a packet can begin a flow at all.
 ///
 /// # Errors
-/// [`Reason::TcpNotSyn`], [`Reason::IcmpUnsolicited`], [`Reason::FlowInsertFailed`].
-#[inline(never)]
-pub fn admit<E: Env>(env: &E, visit: &Visit, place: &Admission<'_>) -> Result<Verdict, Reason> {
-    let descriptor = &visit.descriptor;
+/// [`Reason::TcpNotSyn`], [`Reason::IcmpUnsolicited`].
+#[inline(always)]
+pub fn check(descriptor: &Descriptor, inspection: Inspection) -> Result<(), Reason> {
     if matches!(descriptor.kind, Kind::EchoReply) {
         return Err(Reason::IcmpUnsolicited);
     }
-    let bypass = matches!(place.decision.inspection(), Inspection::Bypass);
+    let bypass = matches!(inspection, Inspection::Bypass);
     let syn_only = descriptor.segment.flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN) == flags::SYN;
     if matches!(descriptor.kind, Kind::Tcp) && !bypass && !syn_only {
         return Err(Reason::TcpNotSyn);
     }
+    Ok(())
+}
+
+/// Makes a flow of an allowed first packet that [can begin one](check).
+///
+/// # Errors
+/// [`Reason::FlowInsertFailed`].
+#[inline(never)]
+pub fn admit<E: Env>(env: &E, visit: &Visit, place: &Admission<'_>) -> Result<Verdict, Reason> {
+    let descriptor = &visit.descriptor;
     let now = env.precise_now();
     match env.insert_embryonic(&descriptor.key, |flow| first_packet(flow, visit, now, place)) {
         Ok(()) => Ok(Verdict::Learn),
@@ -50,7 +59,7 @@ pub struct Admission<'a> {
     pub zones: Zones,
     /// [`crate::flow::features`] the flow begins with.
     pub features: u8,
-    pub timeouts: &'a Timeouts,
+    pub rule: &'a Rule,
 }
 
 #[inline(always)]
@@ -82,6 +91,7 @@ fn first_packet(flow: &mut Flow, visit: &Visit, now: Nanos, place: &Admission<'_
     flow.state = state as u8;
     flow.inspection = place.decision.inspection() as u8;
     flow.flags = if descriptor.source_is_low { flow_flags::INITIATOR_LOW } else { 0 };
+    flow.marks = marks_under(place.rule);
     flow.from_zone = place.zones.from;
     flow.to_zone = place.zones.to;
     if arrival.egress {
@@ -91,5 +101,14 @@ fn first_packet(flow: &mut Flow, visit: &Visit, now: Nanos, place: &Admission<'_
     }
     flow.pending_scale = NO_SCALE;
     flow.identity = FlowKey::identity(&descriptor.key);
-    flow.timeout = timeout::of(flow, descriptor.key.protocol, place.timeouts);
+    flow.timeout = timeout::of(flow, descriptor.key.protocol, &place.rule.timeouts);
+}
+
+/// The marks that a rule gives its flows.
+#[inline(always)]
+#[must_use]
+pub const fn marks_under(rule: &Rule) -> u8 {
+    let limited = if rule.flags & rule_flags::LIMITED == 0 { 0 } else { flow_marks::LIMITED };
+    let logged = if rule.flags & rule_flags::LOGGED == 0 { 0 } else { flow_marks::LOGGED };
+    limited | logged
 }

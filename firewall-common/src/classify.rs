@@ -5,6 +5,7 @@ use crate::{
     config::config_flags,
     env::Env,
     flow::{Address, Inspection},
+    hours::{self, Week},
     parse::{Descriptor, Kind},
     reason::Reason,
     rule::{Action, BLOCK_WORDS, Block, Dimension, ROW_BLOCKS, ROW_WORDS, Row, Rule, SUMMARY_WORDS, ZONE_SELF},
@@ -57,6 +58,10 @@ pub trait Policies {
     fn row(&self, slot: u32, row: u32) -> Option<&Row>;
     fn block(&self, slot: u32, block: u16) -> Option<&Block>;
     fn rule(&self, slot: u32, entry: u32) -> Option<&Rule>;
+    /// Hours by number, from 0.
+    fn week(&self, slot: u32, schedule: u16) -> Option<&Week>;
+    /// When the local week began: see [`crate::hours`].
+    fn week_began(&self) -> Nanos;
 }
 
 /// The zones of a first packet.
@@ -110,8 +115,10 @@ fn reversed_service(descriptor: &Descriptor) -> [u8; 2] {
 /// Entries past their expiry that a search passes over. With more of them in its way it does not come to its end and fails closed, until the
 /// controller has loaded the policy without them.
 const MOST_EXPIRED: u32 = 64;
+/// Entries with hours that a policy can have: a search passes over all that are not in theirs.
+pub const MOST_SCHEDULED: usize = 1_024;
 
-/// A search for what is in all five rows, is first in the policy's order and has not expired.
+/// A search for what is in all five rows, is first in the policy's order, has not expired and is in its hours.
 struct Search<'a, P> {
     policies: &'a P,
     now: u64,
@@ -183,9 +190,12 @@ impl<P: Policies> Step for Search<'_, P> {
         }
         let entry = self.word * 64 + lowest_bit(self.bits);
         let Some(rule) = self.policies.rule(self.slot, entry) else { return false };
-        if u32::from(rule.order) < self.order && rule.expires != 0 && self.now >= rule.expires {
-            self.bits &= self.bits - 1;
-            return true;
+        if u32::from(rule.order) < self.order {
+            let Some(in_hours) = hours::apply(self.policies, self.slot, rule, Nanos(self.now)) else { return false };
+            if !in_hours || rule.expires != 0 && self.now >= rule.expires {
+                self.bits &= self.bits - 1;
+                return true;
+            }
         }
         // The entries of one word lie in the policy's order: what follows in this one is later.
         self.bits = 0;
@@ -211,7 +221,7 @@ pub fn first_match<P: Policies>(policies: &P, slot: u32, zones: Zones, classes: 
     ];
     let mut search =
         Search { policies, now: now.0, rows, candidates: 0, bits: 0, slot, summary: 0, word: 0, found: NONE, order: u32::MAX, finished: 0 };
-    verifier::repeat((SUMMARY_WORDS + ROW_WORDS) as u32 + 1 + MOST_EXPIRED, &mut search);
+    verifier::repeat((SUMMARY_WORDS + ROW_WORDS) as u32 + 1 + MOST_EXPIRED + MOST_SCHEDULED as u32, &mut search);
     if search.finished != 0 && search.found != NONE { Some(search.found) } else { None }
 }
 

@@ -39,7 +39,9 @@ pub struct Config {
     pub reserved: u32,
     /// Secret of the sequence numbers' randomization, of this instance and for as long as its pins live.
     pub secret: [u64; 2],
-    pub reserved2: [u64; 2],
+    /// Monotonic time at which the local week began, in nanoseconds: see [`crate::hours`].
+    pub week_began: u64,
+    pub reserved2: u64,
 }
 
 /// Bits of [`Config::flags`].

@@ -7,6 +7,7 @@ use crate::{
     event,
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey, stages},
+    limit::{Mark, Source, Word},
     normalize::{
         self, Profile, Room, check, edit,
         history::History,
@@ -68,6 +69,16 @@ pub enum InsertError {
     Refused,
 }
 
+/// What a removal found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Removed {
+    Nothing,
+    Embryonic,
+    /// It was in the established table, and may have been in the other one too.
+    Established,
+}
+
 /// Messages for the controller's log: rare by nature, and limited by the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -81,6 +92,8 @@ pub trait Env: Policies {
     type Found;
     /// A found datagram in fragments.
     type Datagram;
+    /// What counts against a rule's limits, found: [`crate::limit::Counts`].
+    type Counts;
 
     /// The time, to a few milliseconds.
     fn now(&self) -> Nanos;
@@ -111,8 +124,8 @@ pub trait Env: Policies {
     fn promote(&self, key: &FlowKey, found: &Self::Found) -> Result<(), InsertError>;
     /// Removes a flow that was promoted from the embryonic table.
     fn retire(&self, key: &FlowKey);
-    /// Removes the flow from both tables.
-    fn remove(&self, key: &FlowKey);
+    /// Removes the flow from both tables. Who calls it sees to the flow's limits: [`crate::limit::forget`].
+    fn remove(&self, key: &FlowKey) -> Removed;
 
     fn fragment(&self, key: &FragmentKey) -> Option<Self::Datagram>;
     /// Changes a datagram's record, alone: see [`crate::fragment::datagram`]. `None` when another CPU holds it for too long; `change` is
@@ -148,13 +161,26 @@ pub trait Env: Policies {
     /// Adds one to a rule's one-sided flows and tells how many there were.
     fn count_one_sided(&self, rule: u16) -> u32;
 
+    /// What counts against a rule's limits.
+    fn counts_of_rule(&self, rule: u16) -> Option<Self::Counts>;
+    /// The same of one source. `make`: when nothing is there, begin it at nothing; it may find no room.
+    fn counts_of_source(&self, source: &Source, make: bool) -> Option<Self::Counts>;
+    fn read_count(&self, counts: &Self::Counts, word: Word) -> u32;
+    /// Adds one, at once for all CPUs.
+    fn add_to_count(&self, counts: &Self::Counts, word: Word);
+    fn read_mark(&self, counts: &Self::Counts, mark: Mark) -> u64;
+    /// Puts `to` where `from` is, at once for all CPUs, and returns what was there.
+    fn exchange_mark(&self, counts: &Self::Counts, mark: Mark, from: u64, to: u64) -> u64;
+    /// Adds one, at once for all CPUs, and returns what was there.
+    fn add_to_mark(&self, counts: &Self::Counts, mark: Mark) -> u64;
+
     /// `place` as in [`Arrival::place`].
     fn count(&self, place: u8, add: impl FnOnce(&mut Counters));
     fn count_rule(&self, rule: u16, add: impl FnOnce(&mut RuleCounters));
     fn notice(&self, notice: Notice);
     /// Sends an event to those who listen: the record that `fill` makes of an all-zero one. Counted instead when too many of its kind were
-    /// sent in this second.
-    fn emit(&self, kind: event::Kind, now: Nanos, fill: impl FnOnce(&mut event::Record));
+    /// sent in this second; those of logged rules are counted apart.
+    fn emit(&self, kind: event::Kind, logged: bool, now: Nanos, fill: impl FnOnce(&mut event::Record));
 
     /// Lends a copy of the visit, for the packet that the visit's packet quotes. The kernel keeps it off the stack, and has none when a map
     /// is not as it must be.

@@ -268,6 +268,10 @@ pub mod flow_marks {
     pub const OVER: u8 = 1 << 0;
     /// Nothing out of the ordinary is known of the flow: see [`crate::track::steady`].
     pub const STEADY: u8 = 1 << 1;
+    /// The flow counts against its rule's limits: see [`crate::limit`].
+    pub const LIMITED: u8 = 1 << 2;
+    /// Its end is told to the controller, whether or not somebody listens.
+    pub const LOGGED: u8 = 1 << 3;
     /// Four bits: the state strict inspection would have a bypass flow in, see [`crate::track::shadow`].
     pub const SHADOW: u8 = 0xf0;
 }

@@ -18,9 +18,11 @@ use crate::{
     classify::{self, Decision, Zones},
     config::config_flags,
     env::{Env, InsertError, Notice},
-    event::report,
+    event::{Kind as Told, report},
     flow::{Flow, FlowKey, Inspection, Sender, State, flow_flags, flow_marks, peer_flags},
-    fragment, neighbour,
+    fragment,
+    limit::{self, Holder},
+    neighbour,
     normalize::{self, randomize},
     packet::Packet,
     parse::Kind,
@@ -52,7 +54,7 @@ pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Ve
     if let Err(reason) = judged {
         outcome = Outcome::dropped(reason);
     }
-    if visit.settings.event_kinds != 0 && report::kind(&outcome).is_some() {
+    if visit.settings.event_kinds | u32::from(visit.tell) != 0 && report::kind(&outcome).is_some() {
         env.report(visit, &mut outcome);
     }
     account::account(env, visit, &outcome)
@@ -290,14 +292,20 @@ pub(crate) fn from_right_zone(visit: &Visit, flow: &Flow, sender: Sender) -> boo
     came_from == expected
 }
 
-/// Stage *revalidate*, second half: the flow goes on under the rule that the policy in force gives it.
+/// Stage *revalidate*, second half: the flow goes on under the rule that the policy in force gives it. Returns whose limits it counted
+/// against before, and does now.
 #[inline(always)]
-fn adopt(visit: &Visit, flow: &mut Flow, decision: &Decision, rule: &Rule) {
+fn adopt(visit: &Visit, flow: &mut Flow, decision: &Decision, rule: &Rule) -> (Holder, Holder) {
+    let before = Holder::of(flow);
     flow.generation = visit.settings.generation;
     flow.rule = decision.rule;
     flow.entry = decision.entry;
+    // A connection that is over, and only waits for what may still be on its way, counts against nothing.
+    let marks = if flow.marks & flow_marks::OVER == 0 { admit::marks_under(rule) } else { 0 };
+    flow.marks = flow.marks & !(flow_marks::LIMITED | flow_marks::LOGGED) | marks;
     track::relevel(flow, visit.descriptor.kind, decision.inspection());
     flow.timeout = timeout::of(flow, visit.descriptor.key.protocol, &rule.timeouts);
+    (before, Holder::of(flow))
 }
 
 /// True when the time of the flow's rule is over: no flow outlives its rule, whether or not a controller is there to make that a new policy.
@@ -321,6 +329,7 @@ pub fn confirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, out
             return if rule & PAST_WINDOW == 0 { Step::Steady } else { Step::Needed };
         }
     }
+    tell_of_end(visit, glance.marks);
     let Some(rule) = env.rule(visit.slot(), u32::from(glance.entry)) else { return Step::Done };
     if is_over(visit, rule) {
         return Step::Stale;
@@ -345,6 +354,7 @@ pub fn unconfirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, o
     if glance.generation != visit.settings.generation && !visit.revalidated {
         return Step::Stale;
     }
+    tell_of_end(visit, glance.marks);
     let Some(rule) = env.rule(visit.slot(), u32::from(glance.entry)) else { return Step::Done };
     if is_over(visit, rule) {
         return Step::Stale;
@@ -373,6 +383,14 @@ pub fn unconfirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, o
     Step::Done
 }
 
+/// The end of a logged rule's flow is told, should this packet bring it.
+#[inline(always)]
+fn tell_of_end(visit: &mut Visit, marks: u8) {
+    if marks & flow_marks::LOGGED != 0 {
+        visit.tell |= Told::Closed.told();
+    }
+}
+
 /// Stage *revalidate*: the policy has changed since it last judged the flow, so it judges it again, as it would the flow's first
 /// packet. A flow that it no longer allows ends here.
 #[inline(always)]
@@ -390,9 +408,10 @@ pub fn revalidate<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, ou
         env.with_embryonic(&found, |flow| judged_by(flow, visit))
     };
     visit.to_zone = by.zones.to;
+    tell_of_end(visit, env.glance(&found).marks);
     if by.gone {
         report::ended(env, visit, Event::Expired);
-        env.remove(&visit.descriptor.key);
+        limit::forget(env, &visit.descriptor.key);
         return Step::First;
     }
     let decision = match classify::classify(env, visit, by.zones, by.reversed) {
@@ -400,16 +419,20 @@ pub fn revalidate<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, ou
         Err(Reason::NoPolicy) => return Step::Done,
         Ok(_) | Err(_) => {
             report::ended(env, visit, Event::Denied);
-            env.remove(&visit.descriptor.key);
+            limit::forget(env, &visit.descriptor.key);
             *outcome = Outcome::dropped(Reason::AclDrop);
             return Step::Done;
         }
     };
     let Some(rule) = env.rule(visit.slot(), u32::from(decision.entry)) else { return Step::Done };
-    if established {
-        env.with_established(&found, |flow| adopt(visit, flow, &decision, rule));
+    let (before, after) = if established {
+        env.with_established(&found, |flow| adopt(visit, flow, &decision, rule))
     } else {
-        env.with_embryonic(&found, |flow| adopt(visit, flow, &decision, rule));
+        env.with_embryonic(&found, |flow| adopt(visit, flow, &decision, rule))
+    };
+    if before != after {
+        limit::leave(env, &visit.descriptor.key, before, established);
+        limit::join(env, &visit.descriptor.key, after, established, rule.limits.by_source());
     }
     Step::Current
 }
@@ -441,6 +464,8 @@ fn establish_flow<E: Env>(env: &E, visit: &Visit, found: &E::Found, tracked: &Tr
     match env.promote(&visit.descriptor.key, found) {
         Ok(()) => {
             carry_over(env, visit, found);
+            let holder = env.with_embryonic(found, |flow| Holder::of(flow));
+            limit::established(env, &visit.descriptor.key, holder);
             env.retire(&visit.descriptor.key);
             Outcome::new(tracked.verdict, tracked.rule, Event::Established)
         }
@@ -489,10 +514,14 @@ fn step_back(flow: &mut Flow, protocol: u8, rule: &Rule) {
 fn conclude<E: Env>(env: &E, visit: &mut Visit, tracked: &Tracked, outcome: &mut Outcome) -> Step {
     if matches!(tracked.next, Next::Reopen) {
         report::ended(env, visit, Event::Expired);
-        env.remove(&visit.descriptor.key);
+        limit::forget(env, &visit.descriptor.key);
         return Step::First;
     }
-    let event = if matches!(tracked.next, Next::Over) { Event::Over } else { Event::None };
+    let over = matches!(tracked.next, Next::Over);
+    if over {
+        limit::close(env, &visit.descriptor.key);
+    }
+    let event = if over { Event::Over } else { Event::None };
     *outcome = Outcome::new(tracked.verdict, tracked.rule, event);
     Step::Done
 }
@@ -502,7 +531,11 @@ fn conclude<E: Env>(env: &E, visit: &mut Visit, tracked: &Tracked, outcome: &mut
 pub fn first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mut Outcome) {
     *outcome = match try_first(packet, env, visit) {
         Ok(outcome) => outcome,
-        Err(reason) => Outcome::dropped(reason),
+        Err(reason) => {
+            // No rule has decided that.
+            visit.tell = 0;
+            Outcome::dropped(reason)
+        }
     };
 }
 
@@ -513,6 +546,9 @@ fn try_first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Resul
     visit.to_zone = zones.to;
     let decision = classify::classify(env, visit, zones, false)?;
     let Some(rule) = env.rule(visit.slot(), u32::from(decision.entry)) else { return Err(Reason::NoPolicy) };
+    if rule.flags & rule_flags::LOGGED != 0 {
+        visit.tell |= Told::Begun.told() | Told::Dropped.told();
+    }
     match decision.action() {
         Action::Drop => return Ok(Outcome::new(Verdict::Drop(Reason::AclDrop), decision.rule, Event::Decided)),
         Action::Reject => return Ok(reject(env, visit, &decision)),
@@ -527,7 +563,16 @@ fn try_first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Resul
     {
         return Ok(Outcome::new(Verdict::Drop(reason), decision.rule, Event::None));
     }
-    let verdict = admit::admit(env, visit, &Admission { decision, zones, features, timeouts: &rule.timeouts })?;
+    admit::check(&visit.descriptor, decision.inspection())?;
+    let limited = rule.flags & rule_flags::LIMITED != 0;
+    if limited && let Err(reason) = limit::take(env, visit, rule) {
+        return Ok(Outcome::new(Verdict::Drop(reason), decision.rule, Event::Decided));
+    }
+    let admitted = admit::admit(env, visit, &Admission { decision, zones, features, rule });
+    if limited && !matches!(admitted, Ok(Verdict::Learn)) {
+        limit::give_back(env, visit, decision.rule);
+    }
+    let verdict = admitted?;
     if matches!(decision.inspection(), Inspection::Bypass) && matches!(visit.descriptor.kind, Kind::Tcp) {
         visit.needed = shadow::refuse_first(&visit.descriptor.segment).map_or(0, |reason| reason as u8);
     }

@@ -126,6 +126,13 @@ reasons! {
     69 TcpMssTooSmall "tcp-mss-too-small" Normalize "The SYN announces a smaller MSS than the profile allows (RFC 9293 §3.7.1, CVE-2019-11479).";
     70 RewriteFailed "rewrite-failed" Normalize "The packet could not be changed as its profile wants.";
     71 HistoryInsertFailed "history-insert-failed" Normalize "The table of what the normalizer remembers of flows refused the entry.";
+    72 FlowLimit "conn-limit" Admit "The rule has as many flows as its limits allow.";
+    73 EmbryonicLimit "embryonic-conn-limit" Admit "The rule has as many flows not yet confirmed by both sides as its limits allow.";
+    74 NewFlowRate "conn-rate-limit" Admit "As many flows of the rule have begun in this second as its limits allow.";
+    75 SourceFlowLimit "source-conn-limit" Admit "The source has as many flows as the rule's limits allow each.";
+    76 SourceEmbryonicLimit "source-embryonic-conn-limit" Admit "The source has as many flows not yet confirmed by both sides as the rule's limits allow each.";
+    77 SourceNewFlowRate "source-conn-rate-limit" Admit "As many flows of the source have begun in this second as the rule's limits allow each.";
+    78 LimitUnknown "limit-unknown" Admit "What counts against the rule's limits could not be looked up: the table of sources refused the entry.";
 }
 
 impl Reason {

@@ -10,6 +10,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::limit::Limits;
+
 /// Entries in one policy.
 pub const MAX_ENTRIES: usize = 16_384;
 /// Words of a row over all entries.
@@ -132,12 +134,23 @@ pub struct Rule {
     /// The profile's [`crate::normalize::checks`], as far as they apply to the rule's inspection level.
     pub checks: u32,
     pub timeouts: Timeouts,
+    // From here on only first packets need anything.
+    pub limits: Limits,
+    /// Number of the entry's hours in the policy's slot, from 1; 0 for always.
+    pub schedule: u16,
+    pub reserved: [u8; 6],
 }
 
 /// Bits of [`Rule::flags`].
 pub mod rule_flags {
     /// `sanity = "off"`: illegal TCP flag sets pass under bypass.
     pub const SANITY_OFF: u8 = 1 << 0;
+    /// The rule has limits.
+    pub const LIMITED: u8 = 1 << 1;
+    /// A source that is over a limit is told of to the controller.
+    pub const OVERLOAD: u8 = 1 << 2;
+    /// The rule's decisions and its flows' ends are told to the controller, whether or not somebody listens.
+    pub const LOGGED: u8 = 1 << 3;
 }
 
 /// 512 entries of a row: bit `n % 64` of word `n / 64`.
@@ -235,7 +248,7 @@ impl ServicePrefix {
 }
 
 const _: () = assert!(size_of::<Timeouts>() == 48);
-const _: () = assert!(size_of::<Rule>() == 72);
+const _: () = assert!(size_of::<Rule>() == 104);
 const _: () = assert!(size_of::<Block>() == 64);
 const _: () = assert!(size_of::<Row>() == 96);
 const _: () = assert!(size_of::<AddressPrefix>() == 18);

@@ -27,6 +27,8 @@ pub struct Visit {
     /// Why strict inspection would have dropped the packet that passes under bypass: the number of a [`Reason`](crate::reason::Reason), or
     /// 0. See [`crate::track::shadow`].
     pub needed: u8,
+    /// Kinds of events, as bits, that the controller is told of this packet whether or not somebody listens.
+    pub tell: u8,
     pub arrival: Arrival,
     pub settings: Settings,
     pub now: Nanos,
@@ -44,6 +46,7 @@ impl Visit {
             software: false,
             to_zone: NO_ZONE,
             needed: 0,
+            tell: 0,
             arrival,
             settings,
             now,

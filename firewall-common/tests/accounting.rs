@@ -2,6 +2,7 @@
 
 use firewall_common::{
     flow::Inspection,
+    limit::Limits,
     parse::{Descriptor, parse},
     reason::Reason,
     rule::Action,
@@ -24,7 +25,9 @@ fn every_packet_is_counted_once() {
             if number % 2000 == 0 {
                 let action = [Action::Allow, Action::Allow, Action::Reject, Action::Drop][number / 2000 % 4];
                 let level = [Inspection::Strict, Inspection::Bypass, Inspection::Tolerant][number / 2000 % 3];
-                world.load(&Tables::everything(action, level));
+                let limits = Limits { flows: 200, source_flows: 50, new_per_second: 90, ..Limits::NONE };
+                let tables = Tables::everything(action, level);
+                world.load(&if number % 4000 == 0 { tables.with_limits(limits) } else { tables });
                 // Tables that refuse change what becomes of a packet, not that it is counted.
                 world.faults.set(Faults {
                     embryonic: number % 6000 == 0,
@@ -32,6 +35,7 @@ fn every_packet_is_counted_once() {
                     fragments: number % 10_000 == 0,
                     histories: number % 8000 == 0,
                     busy: number % 14_000 == 0,
+                    sources: number % 6000 == 0,
                 });
             }
             let mut descriptor = Descriptor::EMPTY;

@@ -2,6 +2,7 @@
 
 use core::{
     ffi::c_void,
+    intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd},
     mem::MaybeUninit,
     ptr,
     sync::atomic::{Ordering, compiler_fence},
@@ -17,10 +18,12 @@ use firewall_common::{
     account::Outcome,
     classify::Policies,
     counter::{Counters, RuleCounters},
-    env::{Arrival, Env, Glance, InsertError, Notice, Settings},
+    env::{Arrival, Env, Glance, InsertError, Notice, Removed, Settings},
     event::{self, Record},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    hours::{MAX_SCHEDULES, Week},
+    limit::{Counts, Mark, Source, Word},
     normalize::{
         Profile, Room,
         history::History,
@@ -111,12 +114,30 @@ impl<C: Stages> Policies for Kernel<'_, C> {
         }
         maps::RULES.get(slot * MAX_ENTRIES as u32 + entry)
     }
+
+    #[inline(always)]
+    fn week(&self, slot: u32, schedule: u16) -> Option<&Week> {
+        if usize::from(schedule) >= MAX_SCHEDULES {
+            return None;
+        }
+        maps::SCHEDULES.get(slot * MAX_SCHEDULES as u32 + u32::from(schedule))
+    }
+
+    #[inline(always)]
+    fn week_began(&self) -> Nanos {
+        match maps::CONFIG.get_ptr(0) {
+            // SAFETY: the pointer is to the map's only element.
+            Some(config) => Nanos(unsafe { ptr::read_volatile(&raw const (*config).week_began) }),
+            None => Nanos(0),
+        }
+    }
 }
 
 impl<C: Stages> Env for Kernel<'_, C> {
     /// Points into either table; which one, the caller knows.
     type Found = *mut Flow;
     type Datagram = *mut Fragment;
+    type Counts = *mut Counts;
 
     #[inline(always)]
     fn now(&self) -> Nanos {
@@ -236,12 +257,19 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
-    fn remove(&self, key: &FlowKey) {
-        // Absence is as good.
+    fn remove(&self, key: &FlowKey) -> Removed {
         let key = on_stack(key);
-        let _ = maps::ESTABLISHED.remove(&key);
-        let _ = maps::EMBRYONIC.remove(&key);
+        let established = maps::ESTABLISHED.remove(&key).is_ok();
+        let embryonic = maps::EMBRYONIC.remove(&key).is_ok();
+        // Absence is as good.
         let _ = maps::HISTORIES.remove(&key);
+        if established {
+            Removed::Established
+        } else if embryonic {
+            Removed::Embryonic
+        } else {
+            Removed::Nothing
+        }
     }
 
     #[inline(always)]
@@ -363,7 +391,57 @@ impl<C: Stages> Env for Kernel<'_, C> {
         let Some(count) = maps::ONE_SIDED.get_ptr_mut(u32::from(rule)) else { return u32::MAX };
         // SAFETY: a valid, aligned element; the addition is atomic and its result is used, hence AcqRel (a relaxed one returns the
         // operand on this target).
-        unsafe { core::intrinsics::atomic_xadd::<u32, u32, { core::intrinsics::AtomicOrdering::AcqRel }>(count, 1) }
+        unsafe { atomic_xadd::<u32, u32, { AtomicOrdering::AcqRel }>(count, 1) }
+    }
+
+    #[inline(always)]
+    fn counts_of_rule(&self, rule: u16) -> Option<*mut Counts> {
+        maps::LIMITS.get_ptr_mut(u32::from(rule))
+    }
+
+    #[inline(always)]
+    fn counts_of_source(&self, source: &Source, make: bool) -> Option<*mut Counts> {
+        if let Some(counts) = maps::SOURCES.get_ptr_mut(source) {
+            return Some(counts);
+        }
+        if !make {
+            return None;
+        }
+        // Whether this CPU makes it or another one: what is there now is what counts.
+        let _ = maps::SOURCES.insert(source, Counts::default(), u64::from(BPF_NOEXIST));
+        maps::SOURCES.get_ptr_mut(source)
+    }
+
+    #[inline(always)]
+    fn read_count(&self, counts: &*mut Counts, word: Word) -> u32 {
+        // SAFETY: an aligned word of a value that a lookup in this program run has found; volatile, so that it is read once, here.
+        unsafe { ptr::read_volatile(count_word(*counts, word)) }
+    }
+
+    #[inline(always)]
+    fn add_to_count(&self, counts: &*mut Counts, word: Word) {
+        // SAFETY: as above; the addition is atomic.
+        unsafe {
+            atomic_xadd::<u32, u32, { AtomicOrdering::AcqRel }>(count_word(*counts, word), 1);
+        }
+    }
+
+    #[inline(always)]
+    fn read_mark(&self, counts: &*mut Counts, mark: Mark) -> u64 {
+        // SAFETY: as `read_count`.
+        unsafe { ptr::read_volatile(mark_word(*counts, mark)) }
+    }
+
+    #[inline(always)]
+    fn exchange_mark(&self, counts: &*mut Counts, mark: Mark, from: u64, to: u64) -> u64 {
+        // SAFETY: as `add_to_count`.
+        unsafe { atomic_cxchg::<u64, { AtomicOrdering::AcqRel }, { AtomicOrdering::Acquire }>(mark_word(*counts, mark), from, to).0 }
+    }
+
+    #[inline(always)]
+    fn add_to_mark(&self, counts: &*mut Counts, mark: Mark) -> u64 {
+        // SAFETY: as `add_to_count`. The result is used, hence AcqRel (a relaxed addition returns its operand on this target).
+        unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::AcqRel }>(mark_word(*counts, mark), 1) }
     }
 
     #[inline(always)]
@@ -475,13 +553,16 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
-    fn emit(&self, kind: event::Kind, now: Nanos, fill: impl FnOnce(&mut Record)) {
+    fn emit(&self, kind: event::Kind, logged: bool, now: Nanos, fill: impl FnOnce(&mut Record)) {
         let most = match maps::CONFIG.get_ptr(0) {
             // SAFETY: the pointer is to the map's only element.
             Some(config) => unsafe { ptr::read_volatile(&raw const (*config).event_rate) },
             None => 0,
         };
-        let (Some(rate), Some(tally)) = (maps::EVENT_RATES.get_ptr_mut(kind as u32), maps::EVENT_COUNTERS.get_ptr_mut(0)) else { return };
+        let (Some(rate), Some(tally)) = (maps::EVENT_RATES.get_ptr_mut(kind.rate_place(logged)), maps::EVENT_COUNTERS.get_ptr_mut(0))
+        else {
+            return;
+        };
         // SAFETY: this CPU's own elements; a program is not interrupted by another run of itself on its CPU.
         let (rate, tally) = unsafe { (&mut *rate, &mut *tally) };
         if !rate.admits(now, most) {
@@ -522,6 +603,30 @@ fn on_stack<K: Copy>(key: &K) -> K {
     }
     // SAFETY: every word of it is written.
     unsafe { copy.assume_init() }
+}
+
+#[inline(always)]
+fn count_word(counts: *mut Counts, word: Word) -> *mut u32 {
+    // SAFETY: the value's own fields; nothing is read.
+    unsafe {
+        match word {
+            Word::FlowsBegun => &raw mut (*counts).flows.begun,
+            Word::FlowsEnded => &raw mut (*counts).flows.ended,
+            Word::EmbryonicBegun => &raw mut (*counts).embryonic.begun,
+            Word::EmbryonicEnded => &raw mut (*counts).embryonic.ended,
+        }
+    }
+}
+
+#[inline(always)]
+fn mark_word(counts: *mut Counts, mark: Mark) -> *mut u64 {
+    // SAFETY: as above.
+    unsafe {
+        match mark {
+            Mark::Window => &raw mut (*counts).window,
+            Mark::Told => &raw mut (*counts).told,
+        }
+    }
 }
 
 /// Sets a map's element to zero, word by word: the compiler would make one call of it, to a loop over bytes.

@@ -12,6 +12,8 @@ use firewall_common::{
     event::{self, Record, Tally, rate::Rate},
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    hours::{MAX_SCHEDULES, Week},
+    limit::{self, Counts, Source},
     normalize::{
         Profile, Room,
         history::History,
@@ -60,6 +62,10 @@ pub static RULES: Array<Rule> = Array::with_max_entries(2 * rule::MAX_ENTRIES as
 #[map]
 pub static PROFILES: Array<Profile> = Array::with_max_entries(2 * MAX_PROFILES as u32, 0);
 
+/// Hours of both slots: slot * MAX_SCHEDULES + number. Written as RULES.
+#[map]
+pub static SCHEDULES: Array<Week> = Array::with_max_entries(2 * MAX_SCHEDULES as u32, 0);
+
 /// What the normalizer remembers of established flows whose profile asks for it. Sized as ESTABLISHED, and memory is taken for what is there
 /// only. The dataplane inserts, changes and removes with the flow; the controller's sweep removes the rest.
 #[map]
@@ -104,6 +110,15 @@ pub static RULE_COUNTERS: PerCpuArray<RuleCounters> = PerCpuArray::with_max_entr
 /// One-sided established bypass flows by rule number. The dataplane adds one at a time, the controller's sweep stores the true number.
 #[map]
 pub static ONE_SIDED: Array<u32> = Array::with_max_entries(rule::MAX_RULE_NUMBERS as u32, 0);
+
+/// What counts against each rule's limits, by rule number. The dataplane adds; the controller, which maps it into its memory, makes good what
+/// the dataplane does not see. Both do so by atomic additions.
+#[map]
+pub static LIMITS: Array<Counts> = Array::with_max_entries(rule::MAX_RULE_NUMBERS as u32, BPF_F_MMAPABLE);
+
+/// The same of each source, under rules that limit them by source. Written as LIMITS, but the controller has to write a whole element.
+#[map]
+pub static SOURCES: LruHashMap<Source, Counts> = LruHashMap::with_max_entries(limit::MAX_SOURCES, 0);
 
 /// Rule names by number: the controller's memory across restarts. The dataplane does not read it.
 #[map]

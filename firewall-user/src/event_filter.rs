@@ -72,6 +72,8 @@ impl EventFilter {
             Event::Opened(flow) => (Kind::Opened, None, flow.view()),
             Event::Closed(flow) => (Kind::Closed, flow.reason.as_deref(), flow.view()),
             Event::Dropped(drop) => (Kind::Dropped, Some(drop.reason.as_str()), drop.view()),
+            Event::Begun(flow) => (Kind::Begun, None, flow.view()),
+            Event::Overload(overload) => (Kind::Overload, Some(overload.reason.as_str()), overload.view()),
             Event::Lost(_) => return true,
         };
         self.kinds & kind.bit() != 0
@@ -85,7 +87,7 @@ fn kinds(text: &str, names: &str) -> Result<u32, Failure> {
     names.split(',').try_fold(0, |bits, name| match Kind::ALL.into_iter().find(|kind| kind.name() == name) {
         Some(kind) => Ok(bits | kind.bit()),
         None => Err(Failure::usage(format!("`{text}`: `{name}` is no kind of event"))
-            .hint("kinds are opened, closed and dropped, or several: kind=opened,closed")),
+            .hint("kinds are opened, closed, dropped, begun and overload, or several: kind=opened,closed")),
     })
 }
 
@@ -119,6 +121,13 @@ impl crate::api::FlowEvent {
             inspection: &self.inspection,
             flags: "",
         }
+    }
+}
+
+impl crate::api::OverloadEvent {
+    fn view(&self) -> View<'_> {
+        let sides = [self.source.side(), self.destination.side()];
+        View { sides, protocol: &self.protocol, rule: &self.rule, state: "", inspection: "", flags: "" }
     }
 }
 
@@ -159,6 +168,7 @@ mod tests {
             icmp: None,
             segment: None,
             arithmetic: None,
+            logged: false,
         })
     }
 

@@ -6,6 +6,8 @@ use std::{fmt, path::PathBuf, str::FromStr};
 pub const RUNTIME_DIRECTORY: &str = "/run/weir";
 /// Directory of what outlives a daemon and the machine's running: the history of policies.
 pub const STATE_DIRECTORY: &str = "/var/lib/weir";
+/// Directory of the logs of rules with `log = true`.
+pub const LOG_DIRECTORY: &str = "/var/log/weir";
 /// Where the BPF file system belongs.
 pub const BPFFS: &str = "/sys/fs/bpf";
 /// Longest instance name: it becomes part of a socket path, which may have 107 bytes.
@@ -41,6 +43,12 @@ impl Instance {
     #[must_use]
     pub fn state(&self) -> PathBuf {
         PathBuf::from(STATE_DIRECTORY).join(&self.0)
+    }
+
+    /// Where rules with `log = true` are written to when nothing is said.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
+        PathBuf::from(LOG_DIRECTORY).join(format!("{}.log", self.0))
     }
 
     /// Locked by whoever edits the instance's policy files.

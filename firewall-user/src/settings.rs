@@ -125,6 +125,7 @@ pub struct Partial {
     pub established: Option<u32>,
     pub embryonic: Option<u32>,
     pub event_rate: Option<u32>,
+    pub log_file: Option<PathBuf>,
     pub watch: Option<bool>,
 }
 
@@ -141,6 +142,8 @@ pub struct Settings {
     pub sizes: Sizes,
     /// Events of each kind per second and CPU.
     pub event_rate: u32,
+    /// Where rules with `log = true` are written to; absolute.
+    pub log_file: PathBuf,
     /// Changes of the policy's files are applied by themselves.
     pub watch: bool,
     pub discard_flows: bool,
@@ -173,6 +176,7 @@ impl Partial {
             established: self.established.or(other.established),
             embryonic: self.embryonic.or(other.embryonic),
             event_rate: self.event_rate.or(other.event_rate),
+            log_file: self.log_file.or(other.log_file),
             watch: self.watch.or(other.watch),
         }
     }
@@ -202,6 +206,8 @@ impl Partial {
             Some(name) => name.parse().map_err(|error: crate::instance::InvalidInstance| Failure::usage(error.to_string()))?,
             None => Instance::default(),
         };
+        let log_file = self.log_file.unwrap_or_else(|| instance.log());
+        let log_file = std::path::absolute(&log_file).map_err(|error| Failure::usage(format!("{}: {error}", log_file.display())))?;
         Ok(Settings {
             instance,
             placement,
@@ -211,6 +217,7 @@ impl Partial {
             netns: self.netns,
             sizes,
             event_rate: self.event_rate.unwrap_or(event::DEFAULT_RATE),
+            log_file,
             watch: self.watch.unwrap_or(false),
             discard_flows: false,
             legacy_egress: false,

@@ -3,10 +3,14 @@
 mod kernel;
 mod root;
 
+use std::{thread, time::Duration};
+
 use firewall_common::{
     config::config_flags,
     event,
     flow::{Inspection, NO_SCALE, State},
+    hours::{MINUTES, WEEK_NANOS, Week},
+    limit::Limits,
     reason::Reason,
     rule::Action,
     seq::Seq,
@@ -18,10 +22,11 @@ use firewall_common::{
         tables::Tables,
         world::{Faults, World},
     },
+    time::Nanos,
     verdict::Verdict,
     wire::tcp::{Segment, flags},
 };
-use kernel::Kernel;
+use kernel::{Kernel, monotonic};
 
 const SEEDS: u64 = 2;
 const ROOM: u32 = 4096;
@@ -58,7 +63,7 @@ fn host_and_kernel_tell_the_same() {
     let (mut host, mut kernel) = (World::with_room(ROOM as usize, ROOM as usize), Kernel::load(ROOM, ROOM));
     Subject::listen(&mut host, event::Kind::EVERY, u32::MAX);
     kernel.listen(event::Kind::EVERY, u32::MAX);
-    let mut told = [0; 4];
+    let mut told = [0; 6];
     for case in rows().flat_map(|row| row.cases) {
         for level in [Inspection::Strict, Inspection::Bypass, Inspection::Tolerant] {
             for family in case.families {
@@ -74,10 +79,10 @@ fn host_and_kernel_tell_the_same() {
             }
         }
     }
-    let [none, opened, closed, dropped] = told;
-    println!("{opened} opened, {closed} closed, {dropped} dropped");
-    assert!(none == 0 && opened > 100 && closed > 50 && dropped > 200, "{told:?}");
-    assert_eq!(kernel.tally(), event::Tally { sent: opened + closed + dropped, limited: 0, lost: 0 });
+    let [none, opened, closed, dropped, begun, overload] = told;
+    println!("{opened} opened, {closed} closed, {dropped} dropped, {begun} begun, {overload} overload");
+    assert!(none == 0 && opened > 100 && closed > 50 && dropped > 200 && begun > 5 && overload > 5, "{told:?}");
+    assert_eq!(kernel.tally(), event::Tally { sent: told.iter().sum(), limited: 0, lost: 0 });
 }
 
 fn timeless(records: Vec<event::Record>) -> Vec<event::Record> {
@@ -122,6 +127,67 @@ fn events_are_limited_and_losses_counted() {
     assert_eq!(kernel.take_events().len() as u64, sent);
 }
 
+/// The kernel's program finds the minute of the week, and what it decides, as the host does.
+#[test]
+fn hours_by_the_kernels_clock() {
+    if !root::available() {
+        return;
+    }
+    let mut week = Week::NEVER;
+    (600..602).for_each(|minute| week.add(minute));
+    let mut kernel = Kernel::load(ROOM, ROOM);
+    kernel.load(&Tables::everything(Action::Allow, Inspection::Strict).with_hours(week));
+    for (minute, passes) in [(0, false), (599, false), (600, true), (601, true), (602, false), (MINUTES - 1, false)] {
+        kernel.clear();
+        set_minute(&mut kernel, minute);
+        assert_eq!(kernel.judge(&segment(2000, true, flags::SYN, 0, 0), FROM_CLIENT).passes(), passes, "minute {minute}");
+    }
+}
+
+/// From now on it is half past this minute of the week.
+fn set_minute(kernel: &mut Kernel, minute: u32) {
+    let now = monotonic();
+    let elapsed = u64::from(minute) * 60_000_000_000 + 30_000_000_000;
+    let began = |now: Nanos| (now.0 % WEEK_NANOS + WEEK_NANOS - elapsed) % WEEK_NANOS;
+    kernel.settings.week_began = began(now);
+    kernel.configure();
+    kernel.host.configure(|config| config.week_began = began(now.plus(kernel.ahead)));
+}
+
+/// Waits for another second of the dataplane's clock, which lags by a tick, to begin; what then takes less than half of it is within one.
+fn next_second() {
+    const SECOND: u64 = 1_000_000_000;
+    let began = monotonic().0 / SECOND;
+    loop {
+        let now = monotonic().0;
+        if now / SECOND > began && (SECOND / 20..SECOND / 4).contains(&(now % SECOND)) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// So many flows begin in a second and no more, of the rule and of a source.
+#[test]
+fn rates_by_the_kernels_clock() {
+    if !root::available() {
+        return;
+    }
+    let (all, source) = (Limits { new_per_second: 5, ..Limits::NONE }, Limits { source_new_per_second: 5, ..Limits::NONE });
+    for (limits, reason) in [(all, Reason::NewFlowRate), (source, Reason::SourceNewFlowRate)] {
+        let mut kernel = Kernel::load(ROOM, ROOM);
+        kernel.load(&Tables::everything(Action::Allow, Inspection::Strict).with_limits(limits));
+        for first in [2000, 3000] {
+            next_second();
+            let verdicts: Vec<_> =
+                (first..first + 12).map(|port| kernel.judge(&segment(port, true, flags::SYN, 0, 0), FROM_CLIENT)).collect();
+            let passed = verdicts.iter().filter(|verdict| verdict.passes()).count();
+            assert_eq!(passed, 5, "{verdicts:?}");
+            assert!(verdicts[5..].iter().all(|verdict| *verdict == Verdict::Drop(reason)), "{verdicts:?}");
+        }
+    }
+}
+
 /// One segment of a handshake on `port`.
 fn segment(port: u16, from_client: bool, set: u8, seq: u32, ack: u32) -> Vec<u8> {
     let segment = Segment { seq: Seq(seq), ack: Seq(ack), length: 0, window: 1000, flags: set, scale: NO_SCALE };
@@ -164,7 +230,7 @@ fn full_table(subject: &mut impl Subject, pass: bool) {
         // The client repeats its last packet; room has been made meanwhile.
         subject.judge(&segment(2000, false, flags::RST, 1, 0), FROM_SERVER).passes().then_some(()).expect("an exact reset");
         let (key, flow, _) = subject.flows().into_iter().find(|(_, flow, _)| flow.state == State::Closed as u8).expect("it is closed");
-        subject.age(&key, firewall_common::time::Nanos::from_millis(flow.timeout + 1000));
+        subject.age(&key, Nanos::from_millis(flow.timeout + 1000));
         assert_eq!(subject.judge(&segment(2000, true, flags::ACK, 1, 1), FROM_CLIENT), Verdict::Drop(Reason::TcpNotSyn));
         assert_eq!(subject.judge(&segment(*port, true, flags::ACK, 1, 1), FROM_CLIENT), Verdict::Learn);
     }

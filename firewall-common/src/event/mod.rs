@@ -5,6 +5,11 @@
 //! | opened | both sides have confirmed a flow, or a one-sided bypass flow has become established |
 //! | closed | a flow ends: by both FINs, by a reset, by its idle time, by a policy that denies it, or because somebody removed it |
 //! | dropped | a packet was dropped |
+//! | begun | a rule that is logged has admitted a flow's first packet |
+//! | overload | a source has met one of its limits under a rule that names a set for such sources: once a second at most |
+//!
+//! What a rule with `log = true` decides over first packets, and the ends of its flows, are told whether or not somebody listens, and so is
+//! an overload: the controller acts on them. [`crate::visit::Visit::tell`] says so of a packet, [`marks::LOGGED`] of a record.
 //!
 //! A flow's end is told once. TCP ends when it reaches time-wait or is reset, however long its record stays; [`flow_marks::OVER`] then
 //! says that there is nothing left to tell. Everything else ends with its record, and whoever removes that tells.
@@ -22,7 +27,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     account::NO_RULE,
-    flow::{Flow, FlowKey, State, flow_flags},
+    flow::{Flow, FlowKey, State, flow_flags, flow_marks},
     time::Nanos,
 };
 
@@ -42,20 +47,36 @@ pub enum Kind {
     Opened = 1,
     Closed = 2,
     Dropped = 3,
+    Begun = 4,
+    Overload = 5,
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::Opened, Self::Closed, Self::Dropped];
-    /// Places a table by number has.
-    pub const SLOTS: usize = 4;
+    pub const ALL: [Self; 5] = [Self::Opened, Self::Closed, Self::Dropped, Self::Begun, Self::Overload];
+    /// Places a table has by number, once for what is listened to and once for what is told anyway.
+    pub const SLOTS: usize = 16;
     /// The bits of all kinds.
-    pub const EVERY: u32 = Self::Opened.bit() | Self::Closed.bit() | Self::Dropped.bit();
+    pub const EVERY: u32 = Self::Opened.bit() | Self::Closed.bit() | Self::Dropped.bit() | Self::Begun.bit() | Self::Overload.bit();
+
+    /// Where its rate is counted. What is told anyway has a rate of its own: whoever listens to a flood does not keep it out of the log.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rate_place(self, logged: bool) -> u32 {
+        self as u32 + if logged { Self::SLOTS as u32 / 2 } else { 0 }
+    }
 
     /// Its bit in [`crate::config::Config::event_kinds`].
     #[inline(always)]
     #[must_use]
     pub const fn bit(self) -> u32 {
         1 << self as u32
+    }
+
+    /// Its bit in [`crate::visit::Visit::tell`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn told(self) -> u8 {
+        1 << self as u8
     }
 
     /// The stable name shown to people and programs.
@@ -65,6 +86,8 @@ impl Kind {
             Self::Opened => "opened",
             Self::Closed => "closed",
             Self::Dropped => "dropped",
+            Self::Begun => "begun",
+            Self::Overload => "overload",
         }
     }
 
@@ -246,6 +269,8 @@ pub mod marks {
     pub const FROM_RESPONDER: u8 = 1 << 2;
     /// The packet's addresses could be read.
     pub const ADDRESSES: u8 = 1 << 3;
+    /// The rule is logged.
+    pub const LOGGED: u8 = 1 << 4;
 }
 
 impl Record {
@@ -262,6 +287,9 @@ impl Record {
         record.begin(Kind::Closed, at);
         record.marks |= marks::ADDRESSES;
         record.cause = teardown as u8;
+        if flow.marks & flow_marks::LOGGED != 0 {
+            record.marks |= marks::LOGGED;
+        }
         record.take_flow(flow);
         record.take_ends(flow);
         record

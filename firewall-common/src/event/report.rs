@@ -19,6 +19,7 @@ pub const fn kind(outcome: &Outcome) -> Option<Kind> {
     match (outcome.verdict, outcome.event) {
         (Verdict::Drop(_) | Verdict::Answer, _) => Some(Kind::Dropped),
         (_, Event::Established) => Some(Kind::Opened),
+        (_, Event::Created) => Some(Kind::Begun),
         (_, Event::Over | Event::Expired | Event::Denied) => Some(Kind::Closed),
         _ => None,
     }
@@ -28,13 +29,29 @@ pub const fn kind(outcome: &Outcome) -> Option<Kind> {
 #[inline(always)]
 pub fn report<E: Env>(env: &E, visit: &Visit, outcome: &Outcome) {
     let Some(kind) = kind(outcome) else { return };
-    if visit.settings.event_kinds & kind.bit() == 0 {
+    if visit.tell & Kind::Overload.told() != 0 {
+        env.emit(Kind::Overload, false, visit.now, |record| {
+            record.begin(Kind::Overload, visit.now);
+            (record.key, record.rule) = (visit.descriptor.key, outcome.rule);
+            record.marks |= marks::ADDRESSES;
+            dropped(record, visit, outcome);
+        });
+    }
+    let logged = visit.tell & kind.told() != 0;
+    // That a flow has begun is told of logged ones alone: what others listen to is that it has opened.
+    let wanted = visit.settings.event_kinds & kind.bit() != 0 && !matches!(kind, Kind::Begun);
+    if !logged && !wanted {
         return;
     }
     if matches!(outcome.event, Event::Expired | Event::Denied) && !first_to_end(env, &visit.descriptor.key) {
         return;
     }
-    env.emit(kind, visit.now, |record| describe(env, record, kind, visit, outcome));
+    env.emit(kind, logged, visit.now, |record| {
+        describe(env, record, kind, visit, outcome);
+        if logged {
+            record.marks |= marks::LOGGED;
+        }
+    });
 }
 
 /// Notes that the flow's end is being told; false when it has been. Two CPUs, or a CPU and the controller, may find it over at once.
@@ -154,7 +171,7 @@ const fn teardown(outcome: &Outcome, sender: Sender, flow: &Flow) -> u8 {
 /// A flow that a stage is about to remove: told before its record goes.
 #[inline(always)]
 pub fn ended<E: Env>(env: &E, visit: &mut Visit, event: Event) {
-    if visit.settings.event_kinds & Kind::Closed.bit() != 0 {
+    if (visit.settings.event_kinds | u32::from(visit.tell)) & Kind::Closed.bit() != 0 {
         env.report(visit, &mut Outcome::new(Verdict::NoLearn, crate::account::NO_RULE, event));
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::{
     flow::{Address, Inspection},
+    hours::Week,
+    limit::Limits,
     normalize::{Profile, checks},
     rule::{Action, Block, Dimension, FIXED_ROWS, MAX_ZONES, Row, Rule, Timeouts, rule_flags},
     wire::protocol,
@@ -13,6 +15,8 @@ pub struct Tables {
     pub entries: Vec<Rule>,
     /// Normalizer profiles by number.
     pub profiles: Vec<Profile>,
+    /// Hours by number, from 0.
+    pub schedules: Vec<Week>,
     /// Blocks by number.
     pub blocks: Vec<Block>,
     /// Rows by number: the fixed ones first.
@@ -90,6 +94,31 @@ impl Tables {
             rule.profile = number;
             rule.checks = profile.checks & if bypass { checks::STATELESS } else { u32::MAX };
         }
+        self
+    }
+
+    /// The same tables with these limits in every entry.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        for rule in &mut self.entries {
+            rule.limits = limits;
+            rule.flags |= rule_flags::LIMITED | rule_flags::OVERLOAD;
+        }
+        self
+    }
+
+    /// The same tables, every entry logged.
+    #[must_use]
+    pub fn logged(mut self) -> Self {
+        self.entries.iter_mut().for_each(|rule| rule.flags |= rule_flags::LOGGED);
+        self
+    }
+
+    /// The same tables with these hours for every entry.
+    #[must_use]
+    pub fn with_hours(mut self, week: Week) -> Self {
+        self.schedules = vec![week];
+        self.entries.iter_mut().for_each(|rule| rule.schedule = 1);
         self
     }
 

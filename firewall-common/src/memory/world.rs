@@ -12,10 +12,12 @@ use crate::{
     classify::Policies,
     config::{Config, DEFAULT_EMBRYONIC, DEFAULT_ESTABLISHED, FULL_SCALE},
     counter::{Counters, RuleCounters},
-    env::{Arrival, Env, Glance, InsertError, Notice, Settings},
+    env::{Arrival, Env, Glance, InsertError, Notice, Removed, Settings},
     event::{self, Tally, rate::Rate},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    hours::{MAX_SCHEDULES, Week},
+    limit::{Counts, MAX_SOURCES, Mark, Source, Word},
     memory::{frame::Changing, tables::Tables},
     normalize::{
         Profile, Room,
@@ -78,6 +80,7 @@ impl<K: Copy + Eq + Hash, V: Clone> Table<K, V> {
 struct Slot {
     entries: Vec<Rule>,
     profiles: Vec<Profile>,
+    schedules: Vec<Week>,
     rows: Vec<Row>,
     blocks: Vec<Block>,
     addresses: HashMap<(u8, u8, u128), u32>,
@@ -93,6 +96,7 @@ pub struct Faults {
     pub histories: bool,
     /// Another CPU holds every datagram's record.
     pub busy: bool,
+    pub sources: bool,
 }
 
 /// The secret of firewalls under test.
@@ -121,6 +125,8 @@ pub struct World {
     digests: RefCell<Table<Start, Digest>>,
     room: RefCell<Room>,
     one_sided: RefCell<HashMap<u16, u32>>,
+    limits: RefCell<HashMap<u16, Rc<Cell<Counts>>>>,
+    sources: RefCell<Table<Source, Rc<Cell<Counts>>>>,
     counters: RefCell<HashMap<u8, Counters>>,
     rules: RefCell<HashMap<u16, RuleCounters>>,
     notices: RefCell<Vec<Notice>>,
@@ -161,6 +167,8 @@ impl World {
             digests: RefCell::new(Table::new(MAX_SEGMENTS as usize, true)),
             room: RefCell::default(),
             one_sided: RefCell::default(),
+            limits: RefCell::default(),
+            sources: RefCell::new(Table::new(MAX_SOURCES as usize, true)),
             counters: RefCell::default(),
             rules: RefCell::default(),
             notices: RefCell::default(),
@@ -186,6 +194,7 @@ impl World {
         let slot = &mut self.slots[number as usize];
         slot.entries.clone_from(&tables.entries);
         slot.profiles.clone_from(&tables.profiles);
+        slot.schedules.clone_from(&tables.schedules);
         slot.rows.clone_from(&tables.rows);
         slot.blocks.clone_from(&tables.blocks);
         slot.addresses = tables
@@ -317,6 +326,8 @@ impl World {
         self.histories.borrow_mut().clear();
         self.digests.borrow_mut().entries.clear();
         self.one_sided.borrow_mut().clear();
+        self.limits.borrow_mut().clear();
+        self.sources.borrow_mut().entries.clear();
     }
 
     #[must_use]
@@ -329,6 +340,18 @@ impl World {
     #[must_use]
     pub fn rule_counters(&self, rule: u16) -> RuleCounters {
         self.rules.borrow().get(&rule).copied().unwrap_or_default()
+    }
+
+    /// What counts against a rule's limits.
+    #[must_use]
+    pub fn limit_counts(&self, rule: u16) -> Counts {
+        self.limits.borrow().get(&rule).map(|counts| counts.get()).unwrap_or_default()
+    }
+
+    /// What counts against the limits of one source.
+    #[must_use]
+    pub fn source_counts(&self, source: &Source) -> Counts {
+        self.sources.borrow().entries.get(source).map(|(counts, _)| counts.get()).unwrap_or_default()
     }
 
     #[must_use]
@@ -373,6 +396,22 @@ const fn service_bits(protocol: u8, port: [u8; 2], length: u8) -> u32 {
     prefix_of(u32::from_be_bytes([0, protocol, port[0], port[1]]) as u128, length, 24) as u32
 }
 
+const fn count_word(counts: &mut Counts, word: Word) -> &mut u32 {
+    match word {
+        Word::FlowsBegun => &mut counts.flows.begun,
+        Word::FlowsEnded => &mut counts.flows.ended,
+        Word::EmbryonicBegun => &mut counts.embryonic.begun,
+        Word::EmbryonicEnded => &mut counts.embryonic.ended,
+    }
+}
+
+const fn mark_word(counts: &mut Counts, mark: Mark) -> &mut u64 {
+    match mark {
+        Mark::Window => &mut counts.window,
+        Mark::Told => &mut counts.told,
+    }
+}
+
 fn change<R>(record: &Record, change: impl FnOnce(&mut Flow) -> R) -> R {
     let mut flow = record.get();
     let result = change(&mut flow);
@@ -405,11 +444,21 @@ impl Policies for World {
     fn rule(&self, slot: u32, entry: u32) -> Option<&Rule> {
         self.slots[slot as usize & 1].entries.get(entry as usize)
     }
+
+    fn week(&self, slot: u32, schedule: u16) -> Option<&Week> {
+        let written = self.slots[slot as usize & 1].schedules.get(usize::from(schedule));
+        (usize::from(schedule) < MAX_SCHEDULES).then(|| written.unwrap_or(&Week::NEVER))
+    }
+
+    fn week_began(&self) -> Nanos {
+        Nanos(self.config.get().week_began)
+    }
 }
 
 impl Env for World {
     type Found = Record;
     type Datagram = Rc<Cell<Fragment>>;
+    type Counts = Rc<Cell<Counts>>;
 
     fn now(&self) -> Nanos {
         self.clock.get()
@@ -475,10 +524,15 @@ impl Env for World {
         self.embryonic.borrow_mut().entries.remove(key);
     }
 
-    fn remove(&self, key: &FlowKey) {
-        self.established.borrow_mut().entries.remove(key);
-        self.embryonic.borrow_mut().entries.remove(key);
+    fn remove(&self, key: &FlowKey) -> Removed {
+        let established = self.established.borrow_mut().entries.remove(key).is_some();
+        let embryonic = self.embryonic.borrow_mut().entries.remove(key).is_some();
         self.histories.borrow_mut().remove(key);
+        match (established, embryonic) {
+            (true, _) => Removed::Established,
+            (false, true) => Removed::Embryonic,
+            (false, false) => Removed::Nothing,
+        }
     }
 
     fn fragment(&self, key: &FragmentKey) -> Option<Rc<Cell<Fragment>>> {
@@ -559,6 +613,57 @@ impl Env for World {
         *count - 1
     }
 
+    fn counts_of_rule(&self, rule: u16) -> Option<Rc<Cell<Counts>>> {
+        Some(Rc::clone(self.limits.borrow_mut().entry(rule).or_default()))
+    }
+
+    fn counts_of_source(&self, source: &Source, make: bool) -> Option<Rc<Cell<Counts>>> {
+        let mut sources = self.sources.borrow_mut();
+        if let Some(counts) = sources.get(source) {
+            return Some(counts);
+        }
+        if !make || self.faults.get().sources {
+            return None;
+        }
+        sources.insert(*source, Rc::default()).ok()?;
+        sources.get(source)
+    }
+
+    fn read_count(&self, counts: &Rc<Cell<Counts>>, word: Word) -> u32 {
+        *count_word(&mut counts.get(), word)
+    }
+
+    fn add_to_count(&self, counts: &Rc<Cell<Counts>>, word: Word) {
+        let mut changed = counts.get();
+        let count = count_word(&mut changed, word);
+        *count = count.wrapping_add(1);
+        counts.set(changed);
+    }
+
+    fn read_mark(&self, counts: &Rc<Cell<Counts>>, mark: Mark) -> u64 {
+        *mark_word(&mut counts.get(), mark)
+    }
+
+    fn exchange_mark(&self, counts: &Rc<Cell<Counts>>, mark: Mark, from: u64, to: u64) -> u64 {
+        let mut changed = counts.get();
+        let word = mark_word(&mut changed, mark);
+        let there = *word;
+        if there == from {
+            *word = to;
+        }
+        counts.set(changed);
+        there
+    }
+
+    fn add_to_mark(&self, counts: &Rc<Cell<Counts>>, mark: Mark) -> u64 {
+        let mut changed = counts.get();
+        let word = mark_word(&mut changed, mark);
+        *word += 1;
+        let before = *word - 1;
+        counts.set(changed);
+        before
+    }
+
     fn count(&self, place: u8, add: impl FnOnce(&mut Counters)) {
         add(self.counters.borrow_mut().entry(place).or_default());
     }
@@ -571,9 +676,9 @@ impl Env for World {
         self.notices.borrow_mut().push(notice);
     }
 
-    fn emit(&self, kind: event::Kind, now: Nanos, fill: impl FnOnce(&mut event::Record)) {
+    fn emit(&self, kind: event::Kind, logged: bool, now: Nanos, fill: impl FnOnce(&mut event::Record)) {
         let (mut rates, mut tally) = (self.event_rates.get(), self.tally.get());
-        let admitted = rates[kind as usize].admits(now, self.config.get().event_rate);
+        let admitted = rates[kind.rate_place(logged) as usize].admits(now, self.config.get().event_rate);
         if admitted {
             let mut record = event::Record::default();
             fill(&mut record);

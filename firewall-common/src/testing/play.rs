@@ -5,6 +5,8 @@ use crate::{
     env::Arrival,
     event,
     flow::{Endpoint, Flow, FlowKey, Inspection, Peer, State, flow_flags, flow_marks},
+    hours::{self, Week},
+    limit::Limits,
     normalize::randomize,
     parse::{self, Descriptor},
     reason::Reason,
@@ -267,11 +269,38 @@ fn policy(name: &str, level: Inspection) -> Result<Tables, String> {
             let bypass = everything(Inspection::Bypass);
             Tables::single(Rule { one_sided_quota: 0, ..bypass.entries[0] })
         }
-        other => match other.strip_prefix("profile ") {
-            Some(name) => profiled(name)?,
-            None => return Err(format!("no policy: {other}")),
+        "logged" => everything(level).logged(),
+        "drop logged" => Tables::everything(Action::Drop, Inspection::Strict).logged(),
+        "hours always" => everything(Inspection::Strict).with_hours(Week([u64::MAX; hours::WORDS])),
+        "hours never" => everything(Inspection::Strict).with_hours(Week::NEVER),
+        other => match (other.strip_prefix("profile "), other.strip_prefix("limits ")) {
+            (Some(name), _) => profiled(name)?,
+            (_, Some(limits)) => limited(limits)?,
+            (None, None) => return Err(format!("no policy: {other}")),
         },
     })
+}
+
+/// `strict`, or `bypass` when that word is among them, with limits such as `flows=1`.
+fn limited(words: &str) -> Result<Tables, String> {
+    let mut inspection = Inspection::Strict;
+    let mut limits = Limits::NONE;
+    for word in words.split_whitespace() {
+        let (key, value) = word.split_once('=').unwrap_or((word, "0"));
+        let limit = match key {
+            "bypass" => {
+                inspection = Inspection::Bypass;
+                continue;
+            }
+            "flows" => &mut limits.flows,
+            "embryonic" => &mut limits.embryonic,
+            "source-flows" => &mut limits.source_flows,
+            "source-embryonic" => &mut limits.source_embryonic,
+            _ => return Err(format!("no limit: {word}")),
+        };
+        *limit = value.parse().map_err(|_| format!("no number: {word}"))?;
+    }
+    Ok(Tables::everything(Action::Allow, inspection).with_limits(limits))
 }
 
 /// `strict` with a normalizer profile, or `bypass` with what of it applies there.

@@ -39,6 +39,21 @@ pub struct RuleCounters {
     pub flows: u64,
     pub packets: u64,
     pub bytes: u64,
+    /// The rule's limits by the name of their key.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, LimitUse>,
+    /// Whether a rule with hours is in them; left out for rules without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_hours: Option<bool>,
+}
+
+/// A limit, and how much of it is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LimitUse {
+    pub limit: u32,
+    /// Flows that count against it; left out where it is not one number, for rates and limits by source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub now: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]

@@ -14,6 +14,10 @@ pub enum Event {
     Closed(FlowEvent),
     /// A packet was dropped.
     Dropped(DropEvent),
+    /// A logged rule has admitted a flow's first packet.
+    Begun(FlowEvent),
+    /// A source is over a limit of a rule that names a set for such sources.
+    Overload(OverloadEvent),
     /// The reader was too slow: events that it asked for are missing.
     Lost(LostEvents),
 }
@@ -39,6 +43,9 @@ pub struct FlowEvent {
     pub age_seconds: f64,
     /// First packet to the one that confirmed both sides; null when unknown.
     pub handshake_milliseconds: Option<f64>,
+    /// The rule is logged, and the event stands in the log too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub logged: bool,
 }
 
 /// A packet that was dropped. What is null is not known, or there is no such thing in the packet.
@@ -62,6 +69,26 @@ pub struct DropEvent {
     pub segment: Option<DroppedSegment>,
     /// Which number was compared with what, when one decided.
     pub arithmetic: Option<Arithmetic>,
+    /// The rule is logged, and the event stands in the log too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub logged: bool,
+}
+
+/// A source that is over a limit: told once a second at most for as long as it goes on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OverloadEvent {
+    pub time: String,
+    /// The limit, by the reason its packets are dropped for.
+    pub reason: String,
+    pub protocol: String,
+    pub source: EventEnd,
+    /// Where the packet that was told of went.
+    pub destination: EventEnd,
+    pub rule: String,
+    /// The set the rule names; null when the policy has changed meanwhile.
+    pub set: Option<String>,
+    /// How long the source is to stay there.
+    pub seconds: Option<u64>,
 }
 
 /// One side of an event.
@@ -114,7 +141,8 @@ pub struct LostEvents {
     pub events: u64,
 }
 
-/// What became of events, as `weir counters` tells it. Only events of a kind that somebody listens to count.
+/// What became of events, as `weir counters` tells it. Only events of a kind that somebody listens to count, and those that
+/// are logged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventCounters {
     /// Read by the daemon or made by it.
@@ -125,4 +153,10 @@ pub struct EventCounters {
     pub lost: u64,
     /// Who listens now.
     pub subscribers: usize,
+    /// Lines written to the log of rules with `log = true`, since the daemon started.
+    #[serde(default)]
+    pub logged: u64,
+    /// Lines that could not be written there.
+    #[serde(default)]
+    pub log_failed: u64,
 }

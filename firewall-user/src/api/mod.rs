@@ -16,9 +16,11 @@ mod status;
 mod trace;
 
 pub use bypass::{BypassAdd, BypassAdded, BypassRemove, BypassRemoved, BypassRule};
-pub use counters::{Counters, InterfaceCounters, RuleCounters, TableFill};
+pub use counters::{Counters, InterfaceCounters, LimitUse, RuleCounters, TableFill};
 pub use diff::{DiffRequest, Edited, FlowChange, FlowChangeKind, FlowChanges, Judged, PolicyDiff};
-pub use events::{Arithmetic, DropEvent, DroppedSegment, Event, EventCounters, EventEnd, FlowEvent, IcmpMessage, LostEvents};
+pub use events::{
+    Arithmetic, DropEvent, DroppedSegment, Event, EventCounters, EventEnd, FlowEvent, IcmpMessage, LostEvents, OverloadEvent,
+};
 pub use failure::{Failure, Kind};
 pub use flows::{Associations, Both, End, Flow, Ipsec, Killed, PerPeer, Quality, Rate};
 pub use history::{HistoryEntry, How, PolicyState, ShownPolicy};

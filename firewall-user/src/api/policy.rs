@@ -98,6 +98,12 @@ pub struct RuleInForce {
     pub because: Option<String>,
     pub expires: Option<String>,
     pub expired: bool,
+    /// The hours it is kept to, as the policy writes them; left out for none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hours: Vec<String>,
+    /// Whether it is in them now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_hours: Option<bool>,
     pub hits: u64,
     /// When it last decided a first packet, `2027-06-30T18:00:00Z`; null for never.
     #[serde(default)]

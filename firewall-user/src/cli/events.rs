@@ -24,7 +24,8 @@ Filters (all must hold): kind=opened,closed,dropped reason=tcp-seq-past-win zone
 
 A dropped packet shows which of its numbers was compared, what was expected, and how far it lies outside. A flow closes with
   tcp-fins tcp-reset-i tcp-reset-o syn-timeout fin-timeout idle-timeout policy killed
-where i is the initiator and o the responder.
+where i is the initiator and o the responder. Told without being asked for, to whoever listens to these kinds: flows that a rule with
+log = true has begun (begun), and sources over a rule's limits (overload).
 
 More events than `weir run --event-rate` allows are counted and not shown: see `weir counters`.
 

@@ -23,7 +23,7 @@ Examples:
   weir run --config /etc/weir/weir.toml
 
 A settings file holds the same: placement, interfaces = [\"outside=eth0\"], policies, on-exit, netns, established, embryonic, event-rate,
-watch, instance.")]
+log-file, watch, instance.")]
 pub(super) struct Arguments {
     /// Read settings from a TOML file; what the command line says comes first
     #[arg(long, value_name = "FILE")]
@@ -52,6 +52,9 @@ pub(super) struct Arguments {
     /// Events of each kind per second and CPU that `weir events` is shown; those beyond are counted [default: 1000]
     #[arg(long, value_name = "N")]
     event_rate: Option<u32>,
+    /// Where rules with `log = true` are written to, one JSON object a line [default: /var/log/weir/INSTANCE.log]
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
     /// Apply the policy by itself when its files change and have then been left alone for half a second
     #[arg(long)]
     watch: bool,
@@ -76,6 +79,7 @@ impl Arguments {
             established: self.established,
             embryonic: self.embryonic,
             event_rate: self.event_rate,
+            log_file: self.log_file,
             watch: self.watch.then_some(true),
         };
         let mut settings = line.or(file).resolve()?;

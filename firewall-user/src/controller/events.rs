@@ -13,20 +13,21 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::body::{Bytes, HttpBody};
 use firewall_common::{
-    event::{Kind, Record, Tally, Teardown, rate::Rate},
+    event::{Kind, Record, Tally, Teardown, marks, rate::Rate},
     flow::{Flow, FlowKey, flow_marks},
     time::Nanos,
 };
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 
-use super::{Controller, held};
+use super::{Controller, flow_log::FlowLog, held, overload::Overload};
 use crate::{
-    api::{self, EventCounters, Failure, LostEvents},
+    api::{self, EventCounters, Failure, LostEvents, OverloadEvent},
     clock,
     dataplane::{DataplaneError, EventRing, Maps},
     event_filter::EventFilter,
@@ -48,12 +49,16 @@ pub struct Events {
     told: Mutex<Option<mpsc::Receiver<Record>>>,
     made: Mutex<Made>,
     listeners: Mutex<Listeners>,
+    /// Of rules that are logged.
+    log: FlowLog,
 }
 
 /// The controller's own events are counted and limited as a CPU's are.
 #[derive(Debug, Default)]
 struct Made {
     rate: Rate,
+    /// Of flows of logged rules.
+    logged: Rate,
     tally: Tally,
 }
 
@@ -74,20 +79,23 @@ struct Listener {
 
 impl Events {
     /// An earlier controller that was killed may have left the dataplane talking to nobody: that ends here.
-    pub fn new(maps: Arc<Maps>, rate: u32) -> Self {
+    pub fn new(maps: Arc<Maps>, rate: u32, log: FlowLog) -> Self {
         maps.config.set_event_kinds(0);
         maps.config.set_event_rate(rate);
         let (own, told) = mpsc::channel(OWN_QUEUE);
-        Self { maps, own, told: Mutex::new(Some(told)), made: Mutex::default(), listeners: Mutex::default() }
+        Self { maps, own, told: Mutex::new(Some(told)), made: Mutex::default(), listeners: Mutex::default(), log }
     }
 
     /// Tells the end of a flow that the controller has removed, unless its end was told before.
     pub fn closed(&self, key: FlowKey, flow: &Flow, teardown: Teardown, now: Nanos) {
-        if self.maps.config.event_kinds() & Kind::Closed.bit() == 0 || flow.marks & flow_marks::OVER != 0 {
+        let logged = flow.marks & flow_marks::LOGGED != 0;
+        let wanted = logged || self.maps.config.event_kinds() & Kind::Closed.bit() != 0;
+        if !wanted || flow.marks & flow_marks::OVER != 0 {
             return;
         }
         let mut made = held(&self.made);
-        if !made.rate.admits(now, self.maps.config.event_rate()) {
+        let rate = if logged { &mut made.logged } else { &mut made.rate };
+        if !rate.admits(now, self.maps.config.event_rate()) {
             made.tally.limited += 1;
             return;
         }
@@ -100,11 +108,14 @@ impl Events {
     /// What became of all events, since the pins were made and of the controller's own since it started.
     pub fn counters(&self, maps: &Maps) -> Result<EventCounters, DataplaneError> {
         let (dataplane, own) = (maps.event_tally()?, held(&self.made).tally);
+        let [logged, log_failed] = self.log.counts();
         Ok(EventCounters {
             sent: dataplane.sent + own.sent,
             limited: dataplane.limited + own.limited,
             lost: dataplane.lost + own.lost,
             subscribers: held(&self.listeners).by_number.len(),
+            logged,
+            log_failed,
         })
     }
 
@@ -158,6 +169,12 @@ impl Events {
             }
         }
     }
+}
+
+/// What a rule wants of a source, where that is known.
+fn wanted(event: OverloadEvent) -> Option<Overload> {
+    let time = Duration::from_secs(event.seconds?);
+    Some(Overload { set: event.set?, address: event.source.address?, time, rule: event.rule })
 }
 
 fn json_line(event: &api::Event) -> Bytes {
@@ -220,14 +237,30 @@ pub(super) async fn forward(controller: Arc<Controller>, ring: EventRing) {
 
 impl Controller {
     fn tell(&self, records: &[Record]) {
-        if held(&self.events.listeners).by_number.is_empty() {
+        let acted_on = |record: &Record| record.has(marks::LOGGED) || record.kind == Kind::Overload as u8;
+        if held(&self.events.listeners).by_number.is_empty() && !records.iter().any(acted_on) {
             return;
         }
+        let (mut log, mut lines, mut overloads) = (Vec::new(), 0, Vec::new());
         let interfaces = held(&self.dataplane).attachments().map(|attached| (attached.place, attached.name.clone())).collect();
         let state = held(&self.policy);
-        let legend = describe::Legend { names: &state.names, interfaces, clock: clock::both() };
-        for event in records.iter().filter_map(|record| legend.describe(record)) {
+        let policy = state.in_force.as_ref().map(|in_force| &in_force.policy);
+        let legend = describe::Legend { names: &state.names, interfaces, clock: clock::both(), policy };
+        for record in records {
+            let Some(event) = legend.describe(record) else { continue };
             self.events.tell(&event);
+            if record.has(marks::LOGGED) {
+                log.extend_from_slice(&json_line(&event));
+                lines += 1;
+            }
+            if let api::Event::Overload(event) = event {
+                overloads.extend(wanted(event));
+            }
+        }
+        drop(state);
+        self.events.log.write(&log, lines);
+        for overload in &overloads {
+            self.overload(overload);
         }
     }
 }

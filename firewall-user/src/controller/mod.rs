@@ -4,8 +4,10 @@ mod bypass;
 mod change;
 mod compare;
 mod confirmation;
+mod counted;
 mod events;
 mod expiry;
+mod flow_log;
 mod flows;
 mod guard;
 mod history;
@@ -13,6 +15,7 @@ mod judge;
 mod live;
 mod lock;
 mod names;
+mod overload;
 mod reload;
 mod report;
 mod server;
@@ -41,6 +44,7 @@ use crate::{
     zone,
 };
 use events::Events;
+use flow_log::FlowLog;
 use history::History;
 use live::Live;
 pub use lock::{EditLock, Lock};
@@ -98,7 +102,7 @@ impl Controller {
         let zones = zones_by_interface(settings, left)?;
         let maps = Arc::clone(dataplane.maps());
         warn_of_sizes(&maps, settings)?;
-        let events = Arc::new(Events::new(Arc::clone(&maps), settings.event_rate));
+        let events = Arc::new(Events::new(Arc::clone(&maps), settings.event_rate, FlowLog::new(settings.log_file.clone())));
         let policy_state = PolicyState::new(Names::read(&maps)?, Slots::read(&maps)?, history, sets::Sets::open(&settings.instance));
         let controller = Self {
             instance: settings.instance.clone(),

@@ -1,7 +1,7 @@
 //! Policies: reading, lowering and putting them in force, as one transaction. On any failure the policy in force stays.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     path::{Path, PathBuf},
 };
 
@@ -33,6 +33,8 @@ pub(super) struct PolicyState {
     /// The policy in force waits to be confirmed.
     pub(super) confirmation: Option<Confirmation>,
     pub(super) sets: Sets,
+    /// Rules with hours, and whether they were in them when that was last looked at.
+    pub(super) in_hours: BTreeMap<String, bool>,
 }
 
 /// A policy in force.
@@ -51,7 +53,7 @@ pub(super) struct InForce {
 
 impl PolicyState {
     pub(super) const fn new(names: Names, slots: Slots, history: History, sets: Sets) -> Self {
-        Self { names, slots, in_force: None, history, confirmation: None, sets }
+        Self { names, slots, in_force: None, history, confirmation: None, sets, in_hours: BTreeMap::new() }
     }
 
     /// The policy that was rolled back last, in its canonical form.

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, process};
 
-use firewall_common::{counter, flow::Inspection, reason::Reason};
+use firewall_common::{counter, flow::Inspection, limit::Count, reason::Reason};
 
 use super::{
     Controller, held,
@@ -11,12 +11,12 @@ use super::{
 };
 use crate::{
     api::{
-        Counters, Expiring, Failure, HistoryEntry, Interface, InterfaceCounters, PolicyInForce, PolicyStatus, Profile, RuleCounters,
+        Counters, Expiring, Failure, HistoryEntry, Interface, InterfaceCounters, LimitUse, PolicyInForce, PolicyStatus, Profile, RuleCounters,
         RuleInForce, ShownPolicy, Status, TableFill,
     },
     clock,
     dataplane::TableName,
-    policy::RuleInfo,
+    policy::{Policy, RuleInfo, hours},
 };
 
 /// A rule that ends within this time is told of.
@@ -103,17 +103,27 @@ impl Controller {
         let mut others: Vec<u16> = flows.keys().copied().filter(|number| !numbers.contains(number)).collect();
         others.sort_unstable();
         numbers.extend(others);
+        let policy = state.in_force.as_ref().map(|in_force| &in_force.policy);
+        let rules: BTreeMap<&str, &RuleInfo> =
+            policy.iter().flat_map(|policy| policy.rules()).map(|rule| (rule.name.as_str(), rule)).collect();
+        let now = jiff::Timestamp::now();
         let count = |number: u16| {
             let totals = self.maps.rule_counters(number)?;
             let name = state.names.rule(number);
             let last_hit = on_calendar(totals.last_hit, &clock).or_else(|| self.usage.get()?.known(&name)?.0.last_hit);
+            let flows = flows.get(&number).copied().unwrap_or(0);
+            let rule = rules.get(name.as_str()).copied();
+            let limits = rule.map(|rule| self.limits(rule, number)).unwrap_or_default();
+            let in_hours = rule.and_then(|rule| in_hours(rule, policy?, clock.realtime));
             Ok(RuleCounters {
                 hits: totals.hits,
                 last_hit: last_hit.map(|at| at.to_string()),
                 last_hit_seconds_ago: last_hit.map(|at| seconds_since(at, clock.realtime)),
-                flows: flows.get(&number).copied().unwrap_or(0),
+                flows,
                 packets: totals.packets,
                 bytes: totals.bytes,
+                limits,
+                in_hours,
                 name,
             })
         };
@@ -146,6 +156,17 @@ impl Controller {
         let clock = clock::both();
         let counted = self.counted()?.into_iter().filter(|counted| counted.bypass);
         Ok(counted.map(|counted| (counted.name.clone(), usage.note(&counted, &clock))).collect())
+    }
+
+    /// A rule's limits with what counts against them.
+    fn limits(&self, rule: &RuleInfo, number: u16) -> BTreeMap<String, LimitUse> {
+        let [flows, embryonic] = self.maps.limits.read(number).map(Count::alive);
+        let now = |key: &str| match key {
+            "flows" => Some(flows),
+            "embryonic" => Some(embryonic),
+            _ => None,
+        };
+        rule.limits.numbers().map(|(key, limit)| (key.to_owned(), LimitUse { limit, now: now(key) })).collect()
     }
 
     fn interface_counters(&self, all: bool) -> Result<Vec<InterfaceCounters>, Failure> {
@@ -209,6 +230,7 @@ impl Controller {
         let figures: BTreeMap<String, RuleCounters> = self.rule_counters()?.into_iter().map(|rule| (rule.name.clone(), rule)).collect();
         let now = jiff::Timestamp::now();
         let state = held(&self.policy);
+        let policy = state.in_force.as_ref().map(|in_force| &in_force.policy);
         let rules = state.in_force.iter().flat_map(|in_force| in_force.policy.rules()).filter(|rule| wanted(rule));
         let describe = |rule: &RuleInfo| {
             let figures = figures.get(&rule.name);
@@ -226,6 +248,8 @@ impl Controller {
                 because: rule.because.clone(),
                 expires: rule.expires.map(|expires| expires.to_string()),
                 expired: rule.expires.is_some_and(|expires| expires <= now),
+                hours: rule.hours.iter().map(ToString::to_string).collect(),
+                in_hours: policy.and_then(|policy| in_hours(rule, policy, now)),
                 hits: figures.map_or(0, |figures| figures.hits),
                 last_hit: figures.and_then(|figures| figures.last_hit.clone()),
                 last_hit_seconds_ago: figures.and_then(|figures| figures.last_hit_seconds_ago),
@@ -252,6 +276,11 @@ fn expiring(in_force: &InForce, now: jiff::Timestamp) -> Vec<Expiring> {
         })
     };
     rules.into_iter().filter_map(describe).collect()
+}
+
+/// Whether a rule is in its hours; `None` for a rule without.
+fn in_hours(rule: &RuleInfo, policy: &Policy, now: jiff::Timestamp) -> Option<bool> {
+    (!rule.hours.is_empty()).then(|| hours::has(&rule.hours, now, &policy.defaults().zone()))
 }
 
 /// What was dropped, by reason's name.

@@ -1,5 +1,5 @@
 //! The sweep: once a second it reads both flow tables, shows them to the API, returns the memory of expired flows and tells their end, counts the one-sided
-//! ones and shortens timeouts when the table fills up.
+//! ones and what counts against limits, and shortens timeouts when the table fills up.
 //!
 //! Whether a flow has expired is judged by the dataplane on every lookup; the sweep only gives memory back.
 
@@ -15,7 +15,7 @@ use firewall_common::{
     rule::MAX_RULE_NUMBERS,
 };
 
-use super::{events::Events, live::Live};
+use super::{counted::Tally, events::Events, live::Live};
 use crate::{
     clock,
     dataplane::{DataplaneError, Maps, TableName},
@@ -92,6 +92,7 @@ impl State {
         self.round += 1;
         let now = clock::monotonic();
         let scale = maps.config.timeout_scale();
+        let mut tally = Tally::begin(maps)?;
         let mut one_sided = vec![0u32; MAX_RULE_NUMBERS];
         // Established flows last: one that has just moved up may be met in both tables, and its new state counts.
         for (place, name) in [TableName::Embryonic, TableName::Established].into_iter().enumerate() {
@@ -108,6 +109,7 @@ impl State {
                 if let Some(number) = one_sided.get_mut(usize::from(flow.rule)).filter(|_| counts) {
                     *number += 1;
                 }
+                tally.see(&key, &flow, name == TableName::Embryonic);
                 live.see(key, flow, name, now, self.round);
             })?;
             for key in &expired {
@@ -119,6 +121,7 @@ impl State {
             }
             self.filled[place] = count;
         }
+        tally.settle(maps)?;
         live.forget_unseen(self.round);
         maps.config.set_timeout_scale(scale_for(self.filled[1], maps.table(TableName::Established).capacity()?.into()));
         self.write_one_sided(maps, one_sided)

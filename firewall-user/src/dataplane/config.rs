@@ -4,7 +4,7 @@ use std::{
     mem::offset_of,
     os::fd::AsFd,
     ptr::NonNull,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
 use firewall_common::config::Config;
@@ -97,6 +97,13 @@ impl ConfigBlock {
     /// The one store that switches policies. Everything written to the new slot is visible before it.
     pub fn set_generation(&self, generation: u32) {
         self.field(offset_of!(Config, generation)).store(generation, Ordering::SeqCst);
+    }
+
+    /// When the local week began: see [`firewall_common::hours`].
+    pub fn set_week_began(&self, began: u64) {
+        // SAFETY: the offset is that of an aligned u64 field of `Config`; otherwise as in `field`.
+        let field = unsafe { AtomicU64::from_ptr(self.start.as_ptr().add(offset_of!(Config, week_began)).cast()) };
+        field.store(began, Ordering::Release);
     }
 
     #[must_use]

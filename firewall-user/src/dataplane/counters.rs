@@ -43,10 +43,11 @@ impl Maps {
         Ok(sum)
     }
 
-    /// Sets a rule's totals and its one-sided flows to zero, before its number is given to another.
+    /// Sets a rule's totals, its one-sided flows and what counts against its limits to zero, before its number is given to another.
     pub fn clear_rule(&self, number: u16) -> Result<(), DataplaneError> {
         let zero = zeros(RuleCounters::default())?;
         locked(&self.rule_counters).set(number.into(), zero, 0).map_err(DataplaneError::map(map::RULE_COUNTERS))?;
+        self.limits.clear(number);
         self.set_one_sided(number, 0)
     }
 }

@@ -15,11 +15,13 @@ use firewall_common::{
     counter::{Counters, RuleCounters},
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    hours::Week,
+    limit::{Counts, Source},
     normalize::{Profile, history::History},
     rule::{self, AddressPrefix, Block, Row, Rule, ServicePrefix},
 };
 
-use super::{DataplaneError, bpf::read_table, config::ConfigBlock, events::Tallies};
+use super::{DataplaneError, bpf::read_table, config::ConfigBlock, events::Tallies, limits::LimitBlock};
 
 pub(super) type Table<K, V> = HashMap<MapData, K, V>;
 
@@ -33,6 +35,7 @@ pub struct Maps {
     pub(super) interfaces: Mutex<Array<MapData, Interface>>,
     pub(super) rules: Mutex<Array<MapData, Rule>>,
     pub(super) profiles: Mutex<Array<MapData, Profile>>,
+    pub(super) schedules: Mutex<Array<MapData, Week>>,
     pub(super) rows: Mutex<Array<MapData, Row>>,
     pub(super) blocks: Mutex<Array<MapData, Block>>,
     pub(super) addresses: Mutex<LpmTrie<MapData, AddressPrefix, u32>>,
@@ -41,9 +44,11 @@ pub struct Maps {
     pub(super) rule_counters: Mutex<PerCpuArray<MapData, RuleCounters>>,
     pub(super) event_counters: Mutex<Tallies>,
     pub(super) one_sided: Mutex<Array<MapData, u32>>,
+    pub(super) sources: Mutex<Table<Source, Counts>>,
     pub(super) rule_names: Mutex<Array<MapData, [u8; rule::RULE_NAME_LENGTH]>>,
     pub(super) zone_names: Mutex<Array<MapData, [u8; rule::ZONE_NAME_LENGTH]>>,
     pub config: ConfigBlock,
+    pub limits: LimitBlock,
 }
 
 impl std::fmt::Debug for Maps {
@@ -64,6 +69,10 @@ impl Maps {
             Some(Map::Array(data)) => ConfigBlock::map(data.fd())?,
             _ => return Err(DataplaneError::MapMissing { name: map::CONFIG }),
         };
+        let limits = match ebpf.take_map(map::LIMITS) {
+            Some(Map::Array(data)) => LimitBlock::map(data.fd())?,
+            _ => return Err(DataplaneError::MapMissing { name: map::LIMITS }),
+        };
         Ok(Self {
             established: Mutex::new(typed(ebpf, map::ESTABLISHED)?),
             embryonic: Mutex::new(typed(ebpf, map::EMBRYONIC)?),
@@ -72,6 +81,7 @@ impl Maps {
             interfaces: Mutex::new(typed(ebpf, map::INTERFACES)?),
             rules: Mutex::new(typed(ebpf, map::RULES)?),
             profiles: Mutex::new(typed(ebpf, map::PROFILES)?),
+            schedules: Mutex::new(typed(ebpf, map::SCHEDULES)?),
             rows: Mutex::new(typed(ebpf, map::ROWS)?),
             blocks: Mutex::new(typed(ebpf, map::BLOCKS)?),
             addresses: Mutex::new(typed(ebpf, map::ADDRESSES)?),
@@ -80,9 +90,11 @@ impl Maps {
             rule_counters: Mutex::new(typed(ebpf, map::RULE_COUNTERS)?),
             event_counters: Mutex::new(typed(ebpf, map::EVENT_COUNTERS)?),
             one_sided: Mutex::new(typed(ebpf, map::ONE_SIDED)?),
+            sources: Mutex::new(typed(ebpf, map::SOURCES)?),
             rule_names: Mutex::new(typed(ebpf, map::RULE_NAMES)?),
             zone_names: Mutex::new(typed(ebpf, map::ZONE_NAMES)?),
             config,
+            limits,
         })
     }
 

@@ -10,6 +10,7 @@ use firewall_common::{
     abi::map,
     config::Config,
     flow::Address,
+    hours::MAX_SCHEDULES,
     normalize::profile::MAX_PROFILES,
     rule::{AddressPrefix, Dimension, MAX_ADDRESS_PREFIXES, MAX_BLOCKS, MAX_ENTRIES, MAX_ROWS, ServicePrefix},
 };
@@ -54,6 +55,7 @@ impl Slots {
         let generation = old.checked_add(1).unwrap_or(2);
         let slot = Config::slot(generation);
         self.fill(maps, slot, policy)?;
+        maps.config.set_week_began(policy.week_began);
         maps.config.set_generation(generation);
         wait_for_packets();
         Ok(generation)
@@ -140,6 +142,10 @@ impl Slots {
         let mut profiles = locked(&maps.profiles);
         for (number, profile) in (0..).zip(policy.profiles.iter().take(MAX_PROFILES)) {
             profiles.set(slot * MAX_PROFILES as u32 + number, profile, 0).map_err(DataplaneError::map(map::PROFILES))?;
+        }
+        let mut schedules = locked(&maps.schedules);
+        for (number, week) in (0..).zip(policy.schedules.iter().take(MAX_SCHEDULES)) {
+            schedules.set(slot * MAX_SCHEDULES as u32 + number, week, 0).map_err(DataplaneError::map(map::SCHEDULES))?;
         }
         let mut rules = locked(&maps.rules);
         for (entry, rule) in (0..).zip(policy.entries.iter().take(MAX_ENTRIES)) {

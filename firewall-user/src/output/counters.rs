@@ -23,13 +23,17 @@ pub fn counters(counters: &Counters) -> anyhow::Result<()> {
     ))?;
     let events = &counters.events;
     line(&format!("events sent {}, limited {}, lost {}; listeners {}", events.sent, events.limited, events.lost, events.subscribers))?;
+    if events.logged + events.log_failed != 0 {
+        line(&format!("log lines {}, not written {}", events.logged, events.log_failed))?;
+    }
     drops(counters)?;
     if !counters.rules.is_empty() {
         line("")?;
         let mut rows = table(&["RULE", "HITS", "LAST HIT", "FLOWS", "PACKETS", "BYTES"], &[1, 2, 3, 4, 5]);
         for rule in &counters.rules {
+            let note = if rule.in_hours == Some(false) { " (not in its hours)" } else { "" };
             rows.add_row([
-                rule.name.clone(),
+                rule.name.clone() + note,
                 rule.hits.to_string(),
                 ago(rule.last_hit_seconds_ago),
                 rule.flows.to_string(),
@@ -39,6 +43,7 @@ pub fn counters(counters: &Counters) -> anyhow::Result<()> {
         }
         print(&rows)?;
     }
+    limits(counters)?;
     line("")?;
     let mut rows = table(&["TABLE", "ENTRIES", "CAPACITY"], &[1, 2]);
     for (name, fill) in &counters.tables {
@@ -46,6 +51,20 @@ pub fn counters(counters: &Counters) -> anyhow::Result<()> {
     }
     print(&rows)?;
     interfaces(counters)
+}
+
+/// The limits of rules, and how much of them is taken.
+fn limits(counters: &Counters) -> anyhow::Result<()> {
+    let mut rows = table(&["RULE", "LIMIT", "NOW", "MOST"], &[2, 3]);
+    for (rule, key, limit) in counters.rules.iter().flat_map(|rule| rule.limits.iter().map(move |(key, limit)| (rule, key, limit))) {
+        let now = limit.now.map_or_else(|| "-".to_owned(), |now| now.to_string());
+        rows.add_row([rule.name.clone(), key.clone(), now, limit.limit.to_string()]);
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    line("")?;
+    print(&rows)
 }
 
 /// Reasons in the order of the packet's path, each with its help.

@@ -2,7 +2,7 @@ use super::{
     line,
     number::{bytes, duration},
 };
-use crate::api::{Arithmetic, DropEvent, Event, EventEnd, FlowEvent};
+use crate::api::{Arithmetic, DropEvent, Event, EventEnd, FlowEvent, OverloadEvent};
 
 /// One event as a line of `weir events`.
 pub fn event(event: &Event) -> anyhow::Result<()> {
@@ -14,6 +14,8 @@ fn text(event: &Event) -> String {
         Event::Opened(flow) => opened(flow),
         Event::Closed(flow) => closed(flow),
         Event::Dropped(drop) => dropped(drop),
+        Event::Begun(flow) => begun(flow),
+        Event::Overload(overload) => overloaded(overload),
         Event::Lost(lost) => format!("{} lost    {} events came faster than they were read", clock(&lost.time), lost.events),
     }
 }
@@ -28,6 +30,20 @@ fn opened(flow: &FlowEvent) -> String {
     let head = head(&flow.time, "opened", "", &flow.protocol, &flow.source, &flow.destination);
     let handshake = flow.handshake_milliseconds.map(|time| format!(" handshake {time} ms")).unwrap_or_default();
     format!("{head} rule {} {}{handshake}", flow.rule, flow.inspection)
+}
+
+fn begun(flow: &FlowEvent) -> String {
+    let head = head(&flow.time, "begun", "", &flow.protocol, &flow.source, &flow.destination);
+    format!("{head} rule {} {}", flow.rule, flow.inspection)
+}
+
+fn overloaded(overload: &OverloadEvent) -> String {
+    let OverloadEvent { time, reason, protocol, source, destination, rule, set, seconds } = overload;
+    let head = head(time, "overload", reason, protocol, source, destination);
+    match (set, seconds) {
+        (Some(set), Some(seconds)) => format!("{head} rule {rule} set {set} for {}", duration(*seconds as f64)),
+        _ => format!("{head} rule {rule}"),
+    }
 }
 
 fn closed(flow: &FlowEvent) -> String {
@@ -120,6 +136,7 @@ mod tests {
             icmp: None,
             segment: Some(DroppedSegment { flags: "AP".to_owned(), seq: 1234, ack: 1, window: 100, payload: 10 }),
             arithmetic,
+            logged: false,
         })
     }
 
@@ -163,6 +180,7 @@ mod tests {
             bytes: Both { to_responder: 500, to_initiator: 4000 },
             age_seconds: 61.0,
             handshake_milliseconds: Some(0.25),
+            logged: false,
         };
         assert!(text(&Event::Opened(flow.clone())).ends_with(" outside>inside rule web strict handshake 0.25 ms"));
         assert!(text(&Event::Closed(flow)).ends_with(" rule web time-wait after 1m01s: 5 packets 500 B sent, 4 packets 3.9 KiB received"));

@@ -8,10 +8,12 @@ pub fn policy(policy: &PolicyInForce) -> anyhow::Result<()> {
     line("")?;
     let mut rows = table(&["# RULE", "HITS", "LAST HIT", "FLOWS", "PLACE"], &[1, 2, 3]);
     for rule in &policy.rules {
-        let note = match (rule.enabled, rule.expired) {
-            (false, _) => " (disabled)",
-            (true, true) => " (expired)",
-            (true, false) => "",
+        let note = match (rule.enabled, rule.expired, rule.in_hours) {
+            (false, ..) => " (disabled)",
+            (true, true, _) => " (expired)",
+            (true, false, Some(false)) => " (not in its hours)",
+            (true, false, Some(true)) => " (in its hours)",
+            (true, false, None) => "",
         };
         rows.add_row([
             format!("# {}{note}", rule.name),

@@ -200,9 +200,11 @@ impl<'p> Coverage<'p> {
     /// Entries before this one that accept the point and do so as long as this one can, in the policy's order.
     fn earlier(&self, entry: usize, point: &Point) -> Vec<usize> {
         let own = &self.entries[entry];
-        let until = self.rules[own.rule].expires;
+        let (until, schedule) = (self.rules[own.rule].expires, self.rules[own.rule].schedule);
         let lasts = |rule: usize| match (self.rules[rule].expires, until) {
             _ if self.expired[rule] => false,
+            // Out of its hours it covers nothing, unless the other has the same.
+            _ if self.rules[rule].schedule != 0 && self.rules[rule].schedule != schedule => false,
             (None, _) => true,
             (Some(_), None) => false,
             (Some(earlier), Some(later)) => later <= earlier,

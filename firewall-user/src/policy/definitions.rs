@@ -6,6 +6,7 @@ use firewall_common::{
     flow::Inspection,
     rule::{MAX_ADDRESS_PREFIXES, Timeouts},
 };
+use jiff::tz::TimeZone;
 use toml::de::DeTable;
 
 use super::{
@@ -54,6 +55,8 @@ pub struct Defaults {
     pub fragments_dont_fragment: DropOrPass,
     /// Answers to rejected packets per second.
     pub reject_rate: u32,
+    /// Name of the time zone that `hours` are in; `None`: the system's.
+    pub time_zone: Option<String>,
     pub(super) overrides: Overrides,
 }
 
@@ -68,12 +71,20 @@ impl Default for Defaults {
             fragments_before_first: DropOrPass::Drop,
             fragments_dont_fragment: DropOrPass::Drop,
             reject_rate: DEFAULT_REJECT_RATE,
+            time_zone: None,
             overrides: Overrides::default(),
         }
     }
 }
 
 impl Defaults {
+    /// The time zone that `hours` are in. A named one that is gone since the policy was read is the system's.
+    #[must_use]
+    pub fn zone(&self) -> TimeZone {
+        let named = self.time_zone.as_deref().and_then(|name| TimeZone::get(name).ok());
+        named.unwrap_or_else(TimeZone::system)
+    }
+
     /// The normalizer profile of a rule that names none: what is not inspected is not normalized either, unless the policy says so.
     pub(super) fn normalizer_of(&self, inspection: Inspection) -> &str {
         let built_in = if inspection == Inspection::Bypass { normalizer::OFF } else { normalizer::DEFAULT };
@@ -142,6 +153,7 @@ impl<'a> Definitions<'a> {
                     defaults.fragments_dont_fragment = read_drop_or_pass("fragments-dont-fragment", value, report);
                 }
                 "reject-rate" => defaults.reject_rate = value.number("reject-rate", report).unwrap_or_default(),
+                "time-zone" => defaults.time_zone = read_time_zone(value, report),
                 _ => {
                     let message = format!("unknown key {} in [defaults]", quoted(key));
                     report.unknown_word(key_place, message, key, key::names(&key::DEFAULTS));
@@ -299,6 +311,17 @@ fn read_default_inspection(value: Value<'_>, report: &mut Report<'_>) -> Option<
             None
         }
     }
+}
+
+fn read_time_zone(value: Value<'_>, report: &mut Report<'_>) -> Option<String> {
+    let text = value.string("time-zone", report)?;
+    if let Err(error) = TimeZone::get(text.value) {
+        log::debug!("time zone {}: {error}", text.value);
+        let hint = "write a name such as \"Europe/Berlin\" or \"UTC\", of those in /usr/share/zoneinfo (package tzdata)";
+        report.error_with_hint(text.place, format!("there is no time zone {}", quoted(text.value)), hint);
+        return None;
+    }
+    Some(text.value.to_owned())
 }
 
 fn read_drop_or_pass(key: &str, value: Value<'_>, report: &mut Report<'_>) -> DropOrPass {

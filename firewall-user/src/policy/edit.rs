@@ -10,7 +10,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{document, print};
+use super::{document, limits::RuleLimits, print};
 
 /// A rule to be added. Texts are written as they are: check the edited file with [`super::load_sources`] before it is saved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,7 @@ pub struct NewRule {
     /// Keys of `timeouts` with their durations as policies write them.
     pub timeouts: Vec<(&'static str, String)>,
     pub one_sided_flows: Option<u32>,
+    pub limits: RuleLimits,
     pub expires: Option<jiff::Timestamp>,
     pub because: Option<String>,
 }
@@ -121,6 +122,9 @@ pub(crate) fn block(rule: &NewRule) -> String {
     }
     if let Some(quota) = rule.one_sided_flows {
         table.key("one-sided-flows", quota);
+    }
+    if let Some(limits) = rule.limits.print() {
+        table.key("limits", limits);
     }
     if let Some(expires) = rule.expires {
         table.key("expires", print::moment(expires));

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use firewall_common::{
     classify::{self, Policies, Zones},
     flow::Address,
+    hours::Week,
     rule::{Block, Dimension, Row, Rule},
     time::Nanos,
 };
@@ -87,6 +88,14 @@ impl Policies for Evaluator<'_> {
 
     fn rule(&self, _: u32, entry: u32) -> Option<&Rule> {
         self.lowered.entries.get(entry as usize)
+    }
+
+    fn week(&self, _: u32, schedule: u16) -> Option<&Week> {
+        self.lowered.schedules.get(usize::from(schedule))
+    }
+
+    fn week_began(&self) -> Nanos {
+        Nanos(self.lowered.week_began)
     }
 }
 

@@ -223,7 +223,7 @@ pub(super) const DEFAULTS: [Key; 9] = [
 /// Of a `[set.NAME]`.
 pub(super) const SET: [Key; 1] = [Key::new(
     "addresses",
-    Kind::Several(pattern::addresses, 1),
+    Kind::Several(pattern::addresses, 0),
     "[\"10.1.1.0/24\", \"192.0.2.20-192.0.2.29\", \"2001:db8::/32\"]",
     "IPv4 and IPv6 addresses, prefixes and ranges, and other sets as @NAME. Rules name the set in `from` and `to` as @NAME.",
 )];

@@ -1,11 +1,15 @@
 //! From files to a checked policy.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::{Path, PathBuf},
 };
 
-use firewall_common::rule::{MAX_ENTRIES, MAX_ZONES};
+use firewall_common::{
+    classify::MOST_SCHEDULED,
+    hours::{MAX_SCHEDULES, Week},
+    rule::{MAX_ENTRIES, MAX_ZONES},
+};
 use toml::{Spanned, de::DeTable};
 
 use super::{
@@ -14,6 +18,7 @@ use super::{
     diagnostic::{Diagnostic, Diagnostics, Place, Report, Warning, quoted},
     document::{Value, place},
     expand::Expansion,
+    hours::{self, Hours},
     members::{self, Members},
     normalizer::InUse,
     placement,
@@ -92,6 +97,7 @@ pub fn load_sources_with(
         services: definitions.print_services(),
         normalizers: definitions.normalizers.into_all(),
         profiles: read.profiles.into_list(),
+        schedules: read.schedules.weeks,
         zones,
         written,
         entries,
@@ -173,6 +179,43 @@ struct Rules {
     places: Vec<Place>,
     expansion: Expansion,
     profiles: InUse,
+    schedules: Schedules,
+}
+
+/// The hours that rules have, the same ones once.
+#[derive(Default)]
+struct Schedules {
+    weeks: Vec<Week>,
+    numbers: HashMap<Week, u16>,
+    /// Entries with hours.
+    entries: usize,
+}
+
+impl Schedules {
+    /// The number, from 1, of a rule's hours, and 0 for always; the rule has so many `entries`.
+    fn number(&mut self, hours: &[Hours], entries: usize, place: Place, report: &mut Report<'_>) -> u16 {
+        if hours.is_empty() {
+            return 0;
+        }
+        self.entries += entries;
+        if self.entries > MOST_SCHEDULED && self.entries - entries <= MOST_SCHEDULED {
+            let message =
+                format!("too many rules with hours: with this one they come to {} entries, the limit is {MOST_SCHEDULED}", self.entries);
+            report.error_with_hint(place, message, "a rule takes one entry for each pair of a from and a to");
+        }
+        let week = hours::week(hours);
+        if let Some(number) = self.numbers.get(&week) {
+            return *number;
+        }
+        if self.weeks.len() == MAX_SCHEDULES {
+            report.error(place, format!("too many different hours: a policy can have {MAX_SCHEDULES}"));
+            return 0;
+        }
+        self.weeks.push(week);
+        let number = u16::try_from(self.weeks.len()).unwrap_or(0);
+        self.numbers.insert(week, number);
+        number
+    }
 }
 
 fn read_rules(documents: &[Document<'_>], context: Context<'_>, report: &mut Report<'_>) -> Rules {
@@ -196,7 +239,9 @@ fn read_rules(documents: &[Document<'_>], context: Context<'_>, report: &mut Rep
             }
             names.insert(info.name.clone(), matches.place);
             if info.enabled {
+                let before = read.expansion.entries.len();
                 read.expansion.add(read.rules.len(), &matches, context.definitions, report);
+                info.schedule = read.schedules.number(&info.hours, read.expansion.entries.len() - before, matches.place, report);
                 info.profile = read.profiles.number(&matches.profile, matches.place, report);
             }
             read.places.push(matches.place);

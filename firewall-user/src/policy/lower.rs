@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use firewall_common::{
     flow::{Address, Inspection},
+    hours::Week,
     normalize::{Profile, checks},
     rule::{Block, Dimension, FIXED_ROWS, MAX_RULE_NUMBERS, MAX_ZONES, Row, Rule, ZONE_SELF, rule_flags},
 };
 
-use super::{Policy, classes::ZoneRows, rule::RuleInfo, selector::SELF};
+use super::{Policy, classes::ZoneRows, hours, rule::RuleInfo, selector::SELF};
 
 /// Gives zones and rules their stable numbers. `None`: there is no number left.
 pub trait Numbers {
@@ -38,6 +39,10 @@ pub struct Lowered {
     pub entries: Vec<Rule>,
     /// Normalizer profiles by number.
     pub profiles: Vec<Profile>,
+    /// Hours by number, from 0.
+    pub schedules: Vec<Week>,
+    /// When the local week began, as the policy's time zone has it: [`hours::week_began`].
+    pub week_began: u64,
     /// Rows by number: the fixed ones first.
     pub rows: Vec<Row>,
     /// Blocks of the rows by number.
@@ -72,6 +77,8 @@ pub fn lower(policy: &Policy, numbers: &mut dyn Numbers, clock: &Clock) -> Resul
     Ok(Lowered {
         entries: entries.collect(),
         profiles: policy.profiles.clone(),
+        schedules: policy.schedules.clone(),
+        week_began: hours::week_began(clock, &policy.defaults.zone()),
         rows,
         blocks: classes.blocks.clone(),
         addresses: classes.addresses.iter().map(|(side, address, length, row)| (*side, *address, *length, behind + row)).collect(),
@@ -115,13 +122,26 @@ fn lower_rule(rule: &RuleInfo, profile: &Profile, number: u16, clock: &Clock) ->
         number,
         action: rule.action as u8,
         inspection: rule.inspection as u8,
-        flags: if rule.sanity_off { rule_flags::SANITY_OFF } else { 0 },
+        flags: flags(rule),
         profile: rule.profile,
         order: 0,
         one_sided_quota: rule.one_sided_flows,
         checks: profile.checks & applicable,
         timeouts: rule.timeouts,
+        limits: rule.limits.limits,
+        schedule: rule.schedule,
+        reserved: [0; 6],
     }
+}
+
+fn flags(rule: &RuleInfo) -> u8 {
+    let flags = [
+        (rule.sanity_off, rule_flags::SANITY_OFF),
+        (!rule.limits.is_empty(), rule_flags::LIMITED),
+        (rule.limits.overload.is_some(), rule_flags::OVERLOAD),
+        (rule.log, rule_flags::LOGGED),
+    ];
+    flags.into_iter().filter(|(set, _)| *set).fold(0, |flags, (_, flag)| flags | flag)
 }
 
 /// Never 0, which would mean that the entry never expires.

@@ -16,8 +16,10 @@ pub(crate) mod duration;
 pub mod edit;
 mod evaluate;
 mod expand;
+pub mod hours;
 mod key;
 mod knob;
+pub mod limits;
 mod load;
 mod lower;
 mod members;
@@ -38,7 +40,7 @@ mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use firewall_common::normalize::Profile;
+use firewall_common::{hours::Week, normalize::Profile};
 
 pub use address::Prefix;
 pub use amend::{Amendment, Changed, LiveTables};
@@ -67,6 +69,8 @@ pub struct Policy {
     /// What the enabled rules' profiles ask for, by number.
     profiles: Vec<Profile>,
     zones: BTreeSet<String>,
+    /// The hours of the enabled rules, by number.
+    schedules: Vec<Week>,
     /// The sets, as the files have them.
     written: BTreeMap<String, WrittenSet>,
     /// Where they lie for the dataplane.

@@ -167,6 +167,9 @@ pub(super) fn defaults_table(defaults: &Defaults) -> Table {
     if defaults.reject_rate != built_in.reject_rate {
         table.key("reject-rate", defaults.reject_rate);
     }
+    if let Some(zone) = &defaults.time_zone {
+        table.key("time-zone", string(zone));
+    }
     table
 }
 
@@ -201,8 +204,18 @@ pub(super) fn rule_table(rule: &RuleInfo, defaults: &Defaults) -> Table {
     if rule.inspection == Inspection::Bypass && rule.one_sided_flows != defaults.one_sided_flows {
         table.key("one-sided-flows", rule.one_sided_flows);
     }
+    if let Some(limits) = rule.limits.print() {
+        table.key("limits", limits);
+    }
+    if !rule.hours.is_empty() {
+        let hours: Vec<String> = rule.hours.iter().map(ToString::to_string).collect();
+        table.key("hours", strings(&hours));
+    }
     if let Some(expires) = rule.expires {
         table.key("expires", moment(expires));
+    }
+    if rule.log {
+        table.key("log", true);
     }
     if let Some(because) = &rule.because {
         table.key("because", string(because));

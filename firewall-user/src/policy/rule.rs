@@ -13,7 +13,9 @@ use super::{
     definitions::{Definitions, MAX_ALL_PREFIXES, is_plain, read_services},
     diagnostic::{Place, Report, quoted},
     document::{Text, Value, place},
+    hours::{self, Hours},
     key,
+    limits::RuleLimits,
     selector::Selector,
     service::{PortRange, ServiceItem, protocol_names},
     timeouts::Overrides,
@@ -31,16 +33,14 @@ pub(super) const INSPECTIONS: [(&str, Inspection); 3] = [
 /// What `sanity` can be, and whether that is off.
 pub(super) const SANITY: [(&str, bool); 2] = [("on", false), ("off", true)];
 /// Keys of the language that this release cannot honour: what they stand for, and what ignoring them would do.
-const NOT_YET: [(&str, &str, &str); 4] = [
-    (
-        "guard",
-        "guards are",
-        "leave the key out only if the rule may do without: a bypass without its guard would be wider than the rule says",
-    ),
-    ("limits", "limits are", "leave the key out only if the rule may do without: it would admit more than it says"),
-    ("log", "logging per rule is", "leave the key out: `weir counters` shows the hits of each rule"),
-    ("schedule", "schedules are", "leave the key out only if the rule may apply at any time; `expires` ends a rule for good"),
-];
+const NOT_YET: [(&str, &str, &str); 1] = [(
+    "guard",
+    "guards are",
+    "leave the key out only if the rule may do without: a bypass without its guard would be wider than the rule says",
+)];
+/// What people call keys that have another name here.
+const OTHERWISE: [(&str, &str); 5] =
+    [("schedule", "hours"), ("time", "hours"), ("limit", "limits"), ("logging", "log"), ("comment", "because")];
 
 /// A rule as the policy gives it, with defaults resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,8 +58,15 @@ pub struct RuleInfo {
     pub timeouts: Timeouts,
     /// Established bypass flows seen from one side only that the rule may have; 0 unless it is a bypass rule.
     pub one_sided_flows: u32,
+    pub limits: RuleLimits,
+    /// When in the week the rule matches, in the policy's time zone; empty for always.
+    pub hours: Vec<Hours>,
+    /// Number of its hours among those in use, from 1; 0 for always.
+    pub(super) schedule: u16,
     /// The moment from which the rule no longer matches.
     pub expires: Option<jiff::Timestamp>,
+    /// What it decides and the ends of its flows are written to the log.
+    pub log: bool,
     pub because: Option<String>,
     /// Canonical texts.
     pub from: Vec<String>,
@@ -99,7 +106,10 @@ struct Written<'a> {
     overrides: Overrides,
     timers: Option<Place>,
     one_sided_flows: Option<(u32, Place)>,
+    limits: Option<(RuleLimits, Place)>,
+    hours: Vec<Hours>,
     expires: Option<jiff::Timestamp>,
+    log: bool,
     because: Option<String>,
 }
 
@@ -161,11 +171,19 @@ impl<'a> Written<'a> {
                 self.overrides.read_table(key_place.file, value.table(key, report)?, report);
             }
             "one-sided-flows" => self.one_sided_flows = Some((value.number(key, report)?, value.place)),
+            "limits" => {
+                let limits = RuleLimits::read(key_place, value.table(key, report)?, context.definitions, report)?;
+                self.limits = Some((limits, key_place));
+            }
+            "hours" => self.hours = hours::read(value, report)?,
+            "log" => self.log = value.boolean(key, report)?,
             "expires" => self.expires = Some(value.end_of_validity(key, report)?),
             "because" => self.because = Some(value.string(key, report)?.value.to_owned()),
             _ => {
                 if let Some((_, what, why)) = NOT_YET.iter().find(|(known, ..)| *known == key) {
                     report.error_with_hint(key_place, format!("{what} not available yet"), *why);
+                } else if let Some((_, here)) = OTHERWISE.iter().find(|(known, _)| *known == key) {
+                    report.error_with_hint(key_place, format!("unknown key {} in a rule", quoted(key)), format!("did you mean {here}?"));
                 } else {
                     report.unknown_word(key_place, format!("unknown key {} in a rule", quoted(key)), key, key::names(&key::RULE));
                 }
@@ -183,6 +201,19 @@ impl<'a> Written<'a> {
             consistent = false;
         };
         let bypass = matches!(self.inspection, Some((Inspection::Bypass, _)));
+        if let (Some((_, place)), Some(Action::Drop | Action::Reject)) = (&self.limits, self.action) {
+            refuse(
+                *place,
+                "a rule that does not allow admits nothing that could be limited",
+                "leave limits out, or say action = \"allow\"",
+            );
+        }
+        if let (Some((limits, place)), true) = (&self.limits, bypass)
+            && limits.limits.embryonic | limits.limits.source_embryonic != 0
+        {
+            let hint = "limit flows or flows-per-source, or give the rule another inspection level";
+            refuse(*place, "under bypass there is no handshake, so no flow is embryonic", hint);
+        }
         if matches!(self.action, Some(Action::Drop | Action::Reject)) {
             let keys = [self.inspection.map(|(_, place)| place), self.normalizer.map(|name| name.place), self.timers];
             for place in keys.into_iter().flatten() {
@@ -228,7 +259,11 @@ impl<'a> Written<'a> {
             profile: profile::OFF,
             timeouts: self.overrides.apply(defaults.timeouts, bypass),
             one_sided_flows: if bypass { self.one_sided_flows.map_or(defaults.one_sided_flows, |(quota, _)| quota) } else { 0 },
+            limits: self.limits.map(|(limits, _)| limits).unwrap_or_default(),
+            hours: self.hours,
+            schedule: 0,
             expires: self.expires,
+            log: self.log,
             because: self.because,
             from: texts(&from),
             to: texts(&to),

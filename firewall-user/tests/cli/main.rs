@@ -7,6 +7,7 @@ mod editing;
 mod events;
 mod lab;
 mod lifetime;
+mod limits;
 mod refusals;
 mod sets;
 mod tables;

@@ -19,6 +19,8 @@ use firewall_common::{
     event::{self, Tally},
     flow::{Flow, FlowKey, LAYOUT_VERSION},
     fragment::{Fragment, FragmentKey},
+    hours::{MAX_SCHEDULES, Week},
+    limit::{Counts, Source},
     normalize::{
         Profile,
         history::History,
@@ -63,6 +65,7 @@ pub struct Kernel {
     interfaces: Array<MapData, Interface>,
     rules: Array<MapData, Rule>,
     profiles: Array<MapData, Profile>,
+    schedules: Array<MapData, Week>,
     rows: Array<MapData, Row>,
     blocks: Array<MapData, Block>,
     addresses: LpmTrie<MapData, AddressPrefix, u32>,
@@ -72,17 +75,19 @@ pub struct Kernel {
     fragments: HashMap<MapData, FragmentKey, Fragment>,
     histories: HashMap<MapData, FlowKey, History>,
     digests: HashMap<MapData, Start, Digest>,
+    limits: Array<MapData, Counts>,
+    sources: HashMap<MapData, Source, Counts>,
     counters: PerCpuArray<MapData, Counters>,
     rule_counters: PerCpuArray<MapData, RuleCounters>,
     events: RingBuf<MapData>,
     tallies: PerCpuArray<MapData, Tally>,
     pub seen: Counters,
     interface: Interface,
-    settings: Config,
+    pub settings: Config,
     flags: u8,
     /// The same firewall on the host, and how far its clock is ahead of the kernel's.
-    host: World,
-    ahead: Nanos,
+    pub host: World,
+    pub ahead: Nanos,
 }
 
 /// What a program's return value means.
@@ -140,6 +145,9 @@ impl Kernel {
             interfaces: typed(&mut ebpf, map::INTERFACES),
             rules: typed(&mut ebpf, map::RULES),
             profiles: typed(&mut ebpf, map::PROFILES),
+            schedules: typed(&mut ebpf, map::SCHEDULES),
+            limits: typed(&mut ebpf, map::LIMITS),
+            sources: typed(&mut ebpf, map::SOURCES),
             rows: typed(&mut ebpf, map::ROWS),
             blocks: typed(&mut ebpf, map::BLOCKS),
             addresses: typed(&mut ebpf, map::ADDRESSES),
@@ -232,7 +240,7 @@ impl Kernel {
         (verdict, fate, out)
     }
 
-    fn configure(&mut self) {
+    pub fn configure(&mut self) {
         self.config.set(0, self.settings, 0).expect("the settings can be written");
     }
 }
@@ -319,6 +327,9 @@ impl Subject for Kernel {
         for (number, profile) in (0..).zip(&tables.profiles) {
             self.profiles.set(slot * MAX_PROFILES as u32 + number, profile, 0).expect("the profile can be written");
         }
+        for (number, week) in (0..).zip(&tables.schedules) {
+            self.schedules.set(slot * MAX_SCHEDULES as u32 + number, week, 0).expect("the hours can be written");
+        }
         for (number, row) in (0..).zip(&tables.rows) {
             self.rows.set(slot * MAX_ROWS as u32 + number, row, 0).expect("the row can be written");
         }
@@ -374,6 +385,8 @@ impl Subject for Kernel {
         empty(&mut self.fragments);
         empty(&mut self.histories);
         empty(&mut self.digests);
+        empty(&mut self.sources);
+        self.limits.set(THE_RULE.into(), Counts::default(), 0).expect("the counts can be written");
         self.host.clear();
     }
 

@@ -13,6 +13,7 @@ mod expiry;
 mod flood;
 mod fragments;
 mod host;
+mod limits;
 mod neighbours;
 mod normalize;
 mod path_mtu;
@@ -142,6 +143,14 @@ pub const ALL: &[Scenario] = &[
     Scenario::gateway("events-limited", "of a flood of drops every event is sent, limited or lost", events::limited).with(events::RATE),
     Scenario::gateway("expiry", "a flow ends with its idle time", expiry::idle),
     Scenario::gateway("flood", "50 000 SYNs do not disturb an open connection", flood::syns).with(&["--embryonic", "4096"]),
+    Scenario::gateway(
+        "limits-flood",
+        "of 20 000 SYNs as many pass as the rule allows, and an open connection goes on",
+        limits::flood_of_syns,
+    )
+    .under(limits::POLICY),
+    Scenario::gateway("limits-source", "each source has as many connections as the rule allows", limits::connections_per_source)
+        .under(limits::POLICY),
     Scenario::gateway("policy-swap", "50 changes of policy under load lose nothing", policy::swap),
     Scenario::gateway("policy-cut", "a policy that denies cuts a live flow within a second", policy::cut),
     Scenario::gateway("policy-relearn", "a live flow goes from bypass to strict without a loss", policy::relearn),

@@ -14,6 +14,7 @@ mod header;
 mod icmp;
 mod ip;
 mod ipsec;
+mod limits;
 mod neighbour;
 mod normalize;
 mod other;
@@ -84,6 +85,7 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         normalize::ROWS,
         other::ROWS,
         policy::ROWS,
+        limits::ROWS,
         bypass::ROWS,
         shadow::ROWS,
         icmp::ROWS,

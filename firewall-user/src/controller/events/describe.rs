@@ -10,10 +10,10 @@ use firewall_common::{
 };
 
 use crate::{
-    api::{Arithmetic, Both, DropEvent, DroppedSegment, Event, EventEnd, FlowEvent, IcmpMessage},
+    api::{Arithmetic, Both, DropEvent, DroppedSegment, Event, EventEnd, FlowEvent, IcmpMessage, OverloadEvent},
     clock,
     controller::{flows::ip, names::Names},
-    policy::Clock,
+    policy::{Clock, Policy},
     protocol,
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Legend<'a> {
     pub interfaces: Vec<(u8, String)>,
     /// One moment on both clocks.
     pub clock: Clock,
+    /// The policy in force.
+    pub policy: Option<&'a Policy>,
 }
 
 /// A moment as events tell it.
@@ -37,6 +39,8 @@ impl Legend<'_> {
         match Kind::from_number(record.kind)? {
             Kind::Opened => Some(Event::Opened(self.flow(record, None))),
             Kind::Closed => Some(Event::Closed(self.flow(record, Some(Teardown::from_number(record.cause)?.name())))),
+            Kind::Begun => Some(Event::Begun(self.flow(record, None))),
+            Kind::Overload => Some(Event::Overload(self.overload(record, Reason::from_number(record.cause)?))),
             Kind::Dropped => Some(Event::Dropped(self.dropped(record, Reason::from_number(record.cause)?))),
         }
     }
@@ -55,6 +59,7 @@ impl Legend<'_> {
             packets: both(record.packets),
             bytes: both(record.bytes),
             age_seconds: clock::seconds(Nanos(record.at).since(Nanos(record.created))),
+            logged: record.has(marks::LOGGED),
             handshake_milliseconds: (record.handshake_micros != 0).then(|| f64::from(record.handshake_micros) / 1000.0),
         }
     }
@@ -78,6 +83,24 @@ impl Legend<'_> {
             icmp: icmp.then_some(IcmpMessage { kind: record.service[0], code: record.service[1] }),
             segment: segment(record),
             arithmetic: arithmetic(record),
+            logged: record.has(marks::LOGGED),
+        }
+    }
+
+    fn overload(&self, record: &Record, reason: Reason) -> OverloadEvent {
+        let (source, destination) = self.ends(record);
+        let rule = self.names.rule(record.rule);
+        let wanted = self.policy.and_then(|policy| policy.rules().iter().find(|known| known.name == rule));
+        let overload = wanted.and_then(|rule| rule.limits.overload.as_ref());
+        OverloadEvent {
+            time: self.time(record),
+            reason: reason.name().to_owned(),
+            protocol: protocol::name(record.key.protocol).into_owned(),
+            source,
+            destination,
+            set: overload.map(|overload| overload.set.clone()),
+            seconds: overload.map(|overload| u64::from(overload.millis).div_ceil(1000)),
+            rule,
         }
     }
 

@@ -310,21 +310,28 @@ impl<'t> Reading<'_, '_, 't> {
             }
             _ => {
                 let mut words = Words::new(actions);
+                let mut used = false;
                 while let Some(word) = words.next() {
                     let value = words.peek();
                     match (word, value) {
                         ("random-sequence-number", Some("disable")) => {
                             class.connection.keep_numbers = true;
-                            class.connection_lines.push(*line);
+                            used = true;
                         }
                         ("random-sequence-number", Some("enable")) => {}
-                        (limit, Some(_)) if limits::is_limit(limit) => limits::read(line, self.list),
+                        (limit, Some(value)) if limits::is_limit(limit) => {
+                            used |= limits::read(limit, value, line, &mut class.connection.limits, self.list);
+                        }
                         _ => {
                             let hint = "look whether Weir has it under another name";
-                            return self.list.add("class", line, format!("`{word}` is not known"), hint);
+                            self.list.add("class", line, format!("`{word}` is not known"), hint);
+                            break;
                         }
                     }
                     words.next();
+                }
+                if used {
+                    class.connection_lines.push(*line);
                 }
             }
         }
@@ -340,7 +347,7 @@ impl<'t> Reading<'_, '_, 't> {
         if bypass { self.policy.bypass.push(own) } else { self.policy.tcp_map.push(own) }
     }
 
-    /// Takes what the class says of timeouts and sequence numbers, once it is read.
+    /// Takes what the class says of timeouts, sequence numbers and limits, once it is read.
     fn close(&mut self, class: Option<Current<'t>>) {
         let Some(Current { matches: Ok(matches), mut lines, connection, connection_lines }) = class else { return };
         if connection_lines.is_empty() {

@@ -1,4 +1,5 @@
-//! `time-range`: an absolute end becomes the end of a rule; what begins later or comes and goes has no word in a policy.
+//! `time-range`: an absolute end becomes the end of a rule. What begins later has no word in a policy; what comes and goes has (`hours`), but
+//! is not carried over.
 
 use std::collections::HashMap;
 
@@ -81,7 +82,7 @@ impl<'t> TimeRanges<'t> {
     pub(super) fn validity(&self, name: &str, permit: bool, now: Timestamp) -> Validity {
         let Some(range) = self.ranges.get(name) else { return Validity::Unknown("there is no such time range") };
         if range.other {
-            return Validity::Unknown("it comes and goes, and Weir has no schedules");
+            return Validity::Unknown("it comes and goes, which is not carried over");
         }
         if self.summer {
             return Validity::Unknown("the box keeps summer time, so that the moment is not known to the hour");

@@ -1,9 +1,11 @@
 //! `timeout` and `set connection timeout`: idle times of the whole box and of classes.
 
+use firewall_common::limit::Limits;
+
 use super::{left::List, lines::Line};
 use crate::policy::duration;
 
-/// What a class says of its connections' time and numbers.
+/// What a class says of its connections' time, numbers and limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Connection {
     /// Milliseconds, for connections of every protocol.
@@ -14,6 +16,7 @@ pub(super) struct Connection {
     pub(super) embryonic: Option<u32>,
     /// Initial sequence numbers stay as they are.
     pub(super) keep_numbers: bool,
+    pub(super) limits: Limits,
 }
 
 /// Idle times of `[defaults]`, by key.

@@ -11,6 +11,7 @@ use firewall_common::{flow::Inspection, rule::Action};
 use super::{
     compile::{Rule, Section},
     left::List,
+    limits,
     lines::Line,
     namer::Namer,
     objects::{Definition, Objects},
@@ -60,6 +61,7 @@ pub(super) fn rules<'t>(sections: &[Section<'t>], maps: &mut TcpMaps<'t>, list: 
     let mut written = Written::default();
     let mut names = Namer::default();
     let of_box = maps.of_box();
+    let mut limited = limits::Shared::default();
     for section in sections.iter().filter(|section| !section.rules.is_empty()) {
         let separator = if written.text.is_empty() { "" } else { "\n" };
         let title = format!("{separator}# From {} to {}: {}.\n", section.from, section.to.join(", "), section.title);
@@ -67,6 +69,9 @@ pub(super) fn rules<'t>(sections: &[Section<'t>], maps: &mut TcpMaps<'t>, list: 
         written.text += &comments(&section.lines, &mut written.said);
         for rule in &section.rules {
             let new = new_rule(rule, section, maps, &of_box, &mut names, list);
+            if !new.limits.is_empty() {
+                limited.note(&rule.lines);
+            }
             written.text.push('\n');
             written.text += &comments(&rule.lines, &mut written.said);
             if let Some(note) = rule.note {
@@ -79,6 +84,7 @@ pub(super) fn rules<'t>(sections: &[Section<'t>], maps: &mut TcpMaps<'t>, list: 
             written.services.extend(rule.region.service.service.clone());
         }
     }
+    limited.list(list);
     written
 }
 
@@ -116,6 +122,7 @@ fn new_rule<'t>(
     }
     if let Some(connection) = &rule.connection {
         (new.idle_timeout, new.timeouts) = connection.keys(rule.bypass);
+        new.limits.limits = limits::of_rule(connection.limits, rule.bypass);
     }
     new
 }

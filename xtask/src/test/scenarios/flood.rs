@@ -62,7 +62,7 @@ fn seen(lab: &Lab) -> Result<u64> {
 }
 
 /// From anywhere in 10.0.0.0/8, to an address inside that nobody has, so that nobody refuses.
-fn syn(random: &mut Pattern) -> Result<Tcp> {
+pub(super) fn syn(random: &mut Pattern) -> Result<Tcp> {
     let mut bytes = [0; 10];
     random.fill(&mut bytes);
     let [a, b, c, high, low, s1, s2, s3, s4, _] = bytes;
