@@ -157,6 +157,16 @@ fn prefixes_of_all_rules_are_limited() {
 }
 
 #[test]
+fn hours_are_limited() {
+    let errors = message(rules(257, |number| format!("hours = \"{:02}:{:02}-24:00\"", number / 60, number % 60)));
+    assert!(errors.contains("too many different hours: a policy can have 256\n"), "{errors}");
+    let errors = message(rules(1_025, |_| "hours = \"08:00-18:00\"".to_owned()));
+    let expected = "too many rules with hours: with this one they come to 1025 entries, the limit is 1024\n";
+    assert!(errors.contains(expected), "{errors}");
+    assert!(errors.ends_with("\n  hint: a rule takes one entry for each pair of a from and a to"), "{errors}");
+}
+
+#[test]
 fn zones_are_limited() {
     let errors = message(rules(32, |number| format!("from = \"zone{number}\"")));
     assert!(errors.contains("too many zones: the policy names 32 beside self, there can be 31"), "{errors}");

@@ -4,7 +4,7 @@
 
 use super::{
     definitions::{DEFAULT_ONE_SIDED_FLOWS, DEFAULT_REJECT_RATE, DROP_OR_PASS},
-    normalizer, pattern, rule, timeouts,
+    limits, normalizer, pattern, rule, timeouts,
 };
 
 /// A key, and what is to be said of it.
@@ -100,7 +100,7 @@ pub(super) const fn words<T: Copy, const N: usize>(list: &[(&'static str, T); N]
 }
 
 /// Of a `[[rule]]`, in the order they are printed.
-pub(super) const RULE: [Key; 14] = [
+pub(super) const RULE: [Key; 17] = [
     Key::new("name", Kind::Matching(pattern::name), "\"web\"", "The rule's name, unique in the policy. Flows and counters go by it."),
     Key::new("enabled", Kind::Switch, "false", "`false` keeps the rule in the file and out of force.").or(Fallback::Switch(true)),
     Key::new(
@@ -169,16 +169,31 @@ pub(super) const RULE: [Key; 14] = [
     )
     .needs(Needs::Bypass),
     Key::new(
+        "limits",
+        Kind::Table(&limits::KEYS),
+        "{ flows-per-source = 100 }",
+        "How many flows the rule admits, and how fast, in all and from one source.",
+    )
+    .needs(Needs::Allow),
+    Key::new(
+        "hours",
+        Kind::Several(pattern::hours, 1),
+        "[\"mon-fri 08:00-18:00\", \"sat,sun 10:00-24:00\"]",
+        "When in the week the rule matches, in the time zone of [defaults]. Without it: always.",
+    ),
+    Key::new(
         "expires",
         Kind::Moment,
         "2027-06-30T18:00:00Z",
         "The last day (UTC) of the rule, or the moment it ends. A date of TOML's own, without quotes. Without it: never.",
     ),
+    Key::new("log", Kind::Switch, "true", "`true` writes what the rule decides, and the ends of its flows, to the log.")
+        .or(Fallback::Switch(false)),
     Key::new("because", Kind::Text, "\"until the new server is there\"", "Free text, shown beside the rule."),
 ];
 
 /// Of `[defaults]`.
-pub(super) const DEFAULTS: [Key; 9] = [
+pub(super) const DEFAULTS: [Key; 10] = [
     Key::new(
         "inspection",
         Kind::Words(&["strict", "tolerant"]),
@@ -218,6 +233,7 @@ pub(super) const DEFAULTS: [Key; 9] = [
     )
     .or(Fallback::Word("drop")),
     Key::new("reject-rate", NUMBER, "50", "Answers to rejected packets, per second.").or(Fallback::Number(DEFAULT_REJECT_RATE)),
+    Key::new("time-zone", Kind::Text, "\"Europe/Berlin\"", "The time zone that `hours` are in. Without it: the system's."),
 ];
 
 /// Of a `[set.NAME]`.

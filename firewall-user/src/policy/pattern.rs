@@ -38,6 +38,13 @@ pub(super) fn moment() -> String {
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?([Zz]|[+-][0-9]{2}:[0-9]{2})?)?$".to_owned()
 }
 
+/// Days of the week, a stretch of the day, or both.
+pub(super) fn hours() -> String {
+    const DAYS: &str = "[A-Za-z]{3}(-[A-Za-z]{3})?(,[A-Za-z]{3}(-[A-Za-z]{3})?)*";
+    const TIMES: &str = "[0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2}";
+    format!("^{SPACE}*({DAYS}|({DAYS}{SPACE}+)?{TIMES}){SPACE}*$")
+}
+
 /// Addresses, prefixes, ranges and sets.
 pub(super) fn addresses() -> String {
     format!("^{SEPARATOR}*{}+$", word(ADDRESS))
