@@ -14,7 +14,7 @@ use firewall_common::{
         cases::rows,
         host::{CLIENT, Family, SERVER},
         play::{FROM_CLIENT, FROM_SERVER, fare},
-        tables::{THE_RULE, Tables},
+        tables::Tables,
         world::World,
     },
     time::Nanos,
@@ -152,7 +152,6 @@ fn learn(flow: &mut Flow, context: &Context<'_>) {
 /// Segments near a connection's numbers, some of which go on from the last.
 struct Talk {
     sent: [u32; 2],
-    granted: [u32; 2],
 }
 
 impl Talk {
@@ -181,7 +180,6 @@ impl Talk {
         if random.u8(..4) != 0 {
             self.sent[side] = segment.end().0;
         }
-        self.granted[side] = ack;
         segment
     }
 }
@@ -193,7 +191,7 @@ fn a_packet_is_needed_exactly_when_strict_would_drop_it() {
     let (mut packets, mut needed) = (0, 0);
     let timeouts = Timeouts::DEFAULT;
     for run in 0..40_000 {
-        let mut talk = Talk { sent: [random.u32(..), random.u32(..)], granted: [0; 2] };
+        let mut talk = Talk { sent: [random.u32(..), random.u32(..)] };
         let mut strict = Lenient { flow: None };
         let mut bypass: Option<Flow> = None;
         let mut now = Nanos(1 << 50);
@@ -309,7 +307,7 @@ fn no_verdict_under_bypass_depends_on_the_shadow() {
     for run in 0..1_500 {
         let tables = Tables::everything(Action::Allow, Inspection::Bypass);
         let worlds = [World::under(&tables), World::under(&tables)];
-        let mut talk = Talk { sent: [random.u32(..), random.u32(..)], granted: [0; 2] };
+        let mut talk = Talk { sent: [random.u32(..), random.u32(..)] };
         for _ in 0..40 {
             let side = random.usize(..2);
             let segment = talk.segment(&mut random, side);
@@ -348,69 +346,4 @@ fn of_bypass(world: &World) -> Vec<(FlowKey, bool, [u64; 6])> {
         [counted[0], counted[1], flow.last_seen, flow.timeout.into(), flow.state.into(), flags(flow).into()]
     };
     world.flows().iter().map(|(key, flow, established)| (*key, *established, facts(flow))).collect()
-}
-
-/// What a receiver of a stream that sends nothing twice makes of a hole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Acknowledges {
-    WhatCameInOrder,
-    HighestSeen,
-}
-
-/// IPsec over TCP between two ends, through the firewall: why packets were needed, and how many.
-fn ctcp(acknowledges: Acknowledges, lost_in_a_thousand: u32, before: bool, seed: u64) -> (u64, BTreeMap<&'static str, u64>) {
-    const SIZE: u32 = 1000;
-    let mut random = Rng::with_seed(seed);
-    let world = World::under(&Tables::everything(Action::Allow, Inspection::Bypass));
-    let first = [random.u32(..), random.u32(..)];
-    let mut sent = first.map(|first| first.wrapping_add(1));
-    let mut expected = [sent[1], sent[0]];
-    let mut reasons = BTreeMap::new();
-    let mut send = |side: usize, segment: Segment| {
-        let needed = world.rule_counters(THE_RULE).needed;
-        assert!(judge(&world, side, &segment).passes());
-        let counters = world.rule_counters(THE_RULE);
-        if counters.needed > needed {
-            let reason = u8::try_from(counters.needed_for).ok().and_then(Reason::from_number).expect("a reason");
-            *reasons.entry(reason.name()).or_default() += 1;
-        }
-        world.advance(Nanos(1_000_000));
-    };
-    let plain = |set, seq, ack| Segment { window: u16::MAX, ..beginning(set, seq, ack) };
-    send(0, plain(flags::SYN, first[0], 0));
-    send(1, plain(flags::SYN | flags::ACK, first[1], sent[0]));
-    send(0, plain(flags::ACK, sent[0], sent[1]));
-    let mut packets = 3;
-    for _ in 0..4_000 {
-        let side = random.usize(..2);
-        let segment = Segment { length: SIZE, ..plain(flags::ACK, sent[side], expected[side]) };
-        sent[side] = sent[side].wrapping_add(SIZE);
-        let lost = random.u32(..1000) < lost_in_a_thousand;
-        if !(lost && before) {
-            send(side, segment);
-            packets += 1;
-        }
-        if !lost && (acknowledges == Acknowledges::HighestSeen || segment.seq.0 == expected[1 - side]) {
-            expected[1 - side] = segment.end().0;
-        }
-    }
-    (packets, reasons)
-}
-
-#[test]
-fn ipsec_over_tcp_needs_its_bypass_when_something_is_lost_and_not_before() {
-    for seed in 0..20 {
-        for acknowledges in [Acknowledges::WhatCameInOrder, Acknowledges::HighestSeen] {
-            let (_, reasons) = ctcp(acknowledges, 0, true, seed);
-            assert!(reasons.is_empty(), "{acknowledges:?}: {reasons:?} without a loss");
-        }
-        for before in [true, false] {
-            let (packets, reasons) = ctcp(Acknowledges::WhatCameInOrder, 20, before, seed);
-            let past = reasons.get("tcp-seq-past-win").copied().unwrap_or(0);
-            assert!(past > packets / 2, "only {past} of {packets}: {reasons:?}");
-        }
-        // Holes are jumped here: nothing ever lies past a window, and what is acknowledged has passed.
-        let (_, reasons) = ctcp(Acknowledges::HighestSeen, 20, false, seed);
-        assert!(reasons.is_empty(), "{reasons:?}");
-    }
 }
