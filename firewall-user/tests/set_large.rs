@@ -202,3 +202,27 @@ fn members_that_do_not_fit_are_refused() {
     assert!(live.have_room(&changes[..60_000]).is_ok());
     assert!(live.have_room(&changes).is_err());
 }
+
+/// Rows are never used again in place, so an address that is in ever other sets uses them up. Lowering anew makes room.
+#[test]
+fn places_run_out_and_lowering_anew_frees_them() {
+    let sets: String = (0..17).map(|set| format!("[set.s{set}]\naddresses = []\n")).collect();
+    let rules: String = (0..17).map(|set| format!("[[rule]]\nname = \"r{set}\"\nfrom = \"any @s{set}\"\naction = \"drop\"\n")).collect();
+    let source = Source { path: "places.toml".into(), text: format!("{sets}{rules}") };
+    let policy = policy::load_sources(vec![source], None).unwrap_or_else(|errors| panic!("{errors}")).0;
+    let mut live = LiveTables::of(&policy);
+    let prefix = Prefix::from(std::net::IpAddr::from([10, 0, 0, 1]));
+    let mut members = Members::default();
+    // Each step changes one set, and no combination comes twice: a Gray code.
+    let mut step = |number: u32, live: &mut LiveTables| {
+        let set = format!("s{}", number.trailing_zeros());
+        let own = members.0.entry(set.clone()).or_default();
+        let present = own.insert(prefix) || !own.remove(&prefix);
+        live.change(&[Changed { set, prefix, present }]).map(|_| members.clone())
+    };
+    let full = (1..1 << 17).find(|number| step(*number, &mut live).is_err()).expect("there are not so many places");
+    assert!((65_000..65_536).contains(&full), "{full}");
+    let members = step(full + 1, &mut LiveTables::of(&policy)).expect("tables that are new have room");
+    let anew = policy.with_members(&members).expect("the members fit");
+    LiveTables::of(&anew).change(&[Changed { set: "s3".to_owned(), prefix, present: false }]).expect("there is room again");
+}

@@ -124,12 +124,12 @@ impl Pool {
 
     /// The rows behind so many, with their numbers.
     pub(super) fn rows_since(&self, rows: usize) -> impl Iterator<Item = (u32, Row)> {
-        (0..).zip(self.rows.iter().copied()).skip(rows)
+        (rows as u32..).zip(self.rows.iter().skip(rows).copied())
     }
 
     /// The same of blocks.
     pub(super) fn blocks_since(&self, blocks: usize) -> impl Iterator<Item = (u16, Block)> {
-        (0..=u16::MAX).zip(self.blocks.iter().copied()).skip(blocks)
+        (blocks as u32..).map(|number| number as u16).zip(self.blocks.iter().skip(blocks).copied())
     }
 
     pub(super) fn into_tables(self) -> (Vec<Row>, Vec<Block>) {
