@@ -1,13 +1,16 @@
 //! The search for a first packet's rule, over tables made by hand: the policy's order, expiry, and what happens at the limits.
 
 use firewall_common::{
-    classify::{Zones, first_match},
+    classify::{MOST_SCHEDULED, Zones, first_match},
+    hours::Week,
     rule::{BLOCK_WORDS, Block, FIXED_ROWS, MAX_ENTRIES, ROW_BLOCKS, ROW_WORDS, Row, Rule},
     testing::{tables::Tables, world::World},
     time::Nanos,
 };
 
 const NOW: Nanos = Nanos(1_000);
+/// Entries past their expiry that a search passes over.
+const MOST_EXPIRED: usize = 64;
 
 /// Entries that all accept everything: each has this place in the policy and expires then.
 fn tables(entries: &[(u16, u64)]) -> Tables {
@@ -56,8 +59,25 @@ fn a_search_that_does_not_come_to_its_end_finds_nothing() {
         tables(&entries)
     };
     assert_eq!(found(&full(63)), Some(64 + 63));
-    assert_eq!(found(&full(65)), Some(64 + 65));
-    assert_eq!(found(&full(66)), None);
+    // Of a word's 64 entries 63 cost a turn each.
+    let turns = MOST_EXPIRED + MOST_SCHEDULED;
+    let most = turns / 63 * 64 + turns % 63;
+    assert_eq!(found(&full(most)), Some((64 + most) as u32));
+    assert_eq!(found(&full(most + 1)), None);
+}
+
+#[test]
+fn what_is_not_in_its_hours_is_passed_over() {
+    let scheduled = |entries: &mut [Rule]| entries.iter_mut().for_each(|rule| rule.schedule = 1);
+    let mut all = tables(&(0..=MOST_SCHEDULED as u16).map(|order| (order, 0)).collect::<Vec<_>>());
+    scheduled(&mut all.entries[..MOST_SCHEDULED]);
+    all.schedules = vec![Week::NEVER];
+    assert_eq!(found(&all), Some(MOST_SCHEDULED as u32), "as many as a policy can have");
+    all.schedules[0].add(0);
+    assert_eq!(found(&all), Some(0), "the first minute of the week");
+    // Hours that cannot be found leave nothing decided: no rule behind them may take over.
+    all.entries[0].schedule = u16::MAX;
+    assert_eq!(found(&all), None);
 }
 
 #[test]
