@@ -16,9 +16,13 @@ pub(super) struct Overload {
 }
 
 impl Controller {
-    /// Does what the rule wants. The dataplane tells of a source once a second at most, for as long as it goes on.
+    /// Does what the rule wants: the source becomes a member of the set soon after. The dataplane tells of a source once a second at most, for
+    /// as long as it goes on, so that its time counts from the last of its attempts.
     pub(super) fn overload(&self, overload: &Overload) {
         let Overload { set, address, time, rule } = overload;
-        log::warn!("{}: {address} is over a limit of rule {rule}: for set {set}, {} seconds", self.instance, time.as_secs());
+        let because = format!("over a limit of rule {rule}");
+        if let Err(failure) = self.add_to_set(set, &[(*address).into()], Some(*time), &because) {
+            log::warn!("{}: {address} is over a limit of rule {rule}, and is not put into set {set}: {failure}", self.instance);
+        }
     }
 }
