@@ -37,7 +37,7 @@ pub mod map {
     pub const VISITS: &str = "VISITS";
 
     /// Those a policy lies in.
-    pub const POLICY: [&str; 6] = [RULES, ROWS, BLOCKS, PROFILES, ADDRESSES, SERVICES];
+    pub const POLICY: [&str; 7] = [RULES, ROWS, BLOCKS, PROFILES, SCHEDULES, ADDRESSES, SERVICES];
 
     /// All that are pinned.
     pub const PINNED: [&str; 24] = [

@@ -348,6 +348,16 @@ impl World {
         self.limits.borrow().get(&rule).map(|counts| counts.get()).unwrap_or_default()
     }
 
+    /// Makes this count against a rule's limits.
+    pub fn set_limit_counts(&self, rule: u16, counts: Counts) {
+        self.limits.borrow_mut().insert(rule, Rc::new(Cell::new(counts)));
+    }
+
+    /// Makes this count against the limits of one source.
+    pub fn set_source_counts(&self, source: Source, counts: Counts) {
+        let _ = self.sources.borrow_mut().insert(source, Rc::new(Cell::new(counts)));
+    }
+
     /// What counts against the limits of one source.
     #[must_use]
     pub fn source_counts(&self, source: &Source) -> Counts {

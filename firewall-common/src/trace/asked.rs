@@ -5,10 +5,12 @@ use crate::{
     account::Outcome,
     classify::Policies,
     counter::{Counters, RuleCounters},
-    env::{Env, Glance, InsertError, Notice, Settings},
+    env::{Env, Glance, InsertError, Notice, Removed, Settings},
     event,
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey, stages},
+    hours::Week,
+    limit::{Mark, Source, Word},
     normalize::{
         Profile, Room, check, edit,
         history::History,
@@ -41,6 +43,14 @@ impl<E: Env> Policies for Recorder<'_, E> {
         self.env.row(slot, row)
     }
 
+    fn week(&self, slot: u32, schedule: u16) -> Option<&Week> {
+        self.env.week(slot, schedule)
+    }
+
+    fn week_began(&self) -> Nanos {
+        self.env.week_began()
+    }
+
     fn block(&self, slot: u32, block: u16) -> Option<&Block> {
         self.env.block(slot, block)
     }
@@ -59,6 +69,7 @@ impl<E: Env> Policies for Recorder<'_, E> {
 impl<E: Env> Env for Recorder<'_, E> {
     type Found = E::Found;
     type Datagram = E::Datagram;
+    type Counts = E::Counts;
 
     fn now(&self) -> Nanos {
         self.env.now()
@@ -125,9 +136,10 @@ impl<E: Env> Env for Recorder<'_, E> {
         self.env.retire(key);
     }
 
-    fn remove(&self, key: &FlowKey) {
-        self.env.remove(key);
+    fn remove(&self, key: &FlowKey) -> Removed {
+        let removed = self.env.remove(key);
         self.note(Seen::Removed);
+        removed
     }
 
     fn fragment(&self, key: &FragmentKey) -> Option<E::Datagram> {
@@ -189,6 +201,34 @@ impl<E: Env> Env for Recorder<'_, E> {
         flows
     }
 
+    fn counts_of_rule(&self, rule: u16) -> Option<E::Counts> {
+        self.env.counts_of_rule(rule)
+    }
+
+    fn counts_of_source(&self, source: &Source, make: bool) -> Option<E::Counts> {
+        self.env.counts_of_source(source, make)
+    }
+
+    fn read_count(&self, counts: &E::Counts, word: Word) -> u32 {
+        self.env.read_count(counts, word)
+    }
+
+    fn add_to_count(&self, counts: &E::Counts, word: Word) {
+        self.env.add_to_count(counts, word);
+    }
+
+    fn read_mark(&self, counts: &E::Counts, mark: Mark) -> u64 {
+        self.env.read_mark(counts, mark)
+    }
+
+    fn exchange_mark(&self, counts: &E::Counts, mark: Mark, from: u64, to: u64) -> u64 {
+        self.env.exchange_mark(counts, mark, from, to)
+    }
+
+    fn add_to_mark(&self, counts: &E::Counts, mark: Mark) -> u64 {
+        self.env.add_to_mark(counts, mark)
+    }
+
     fn count(&self, place: u8, add: impl FnOnce(&mut Counters)) {
         self.env.count(place, add);
     }
@@ -201,8 +241,8 @@ impl<E: Env> Env for Recorder<'_, E> {
         self.env.notice(notice);
     }
 
-    fn emit(&self, kind: event::Kind, now: Nanos, fill: impl FnOnce(&mut event::Record)) {
-        self.env.emit(kind, now, fill);
+    fn emit(&self, kind: event::Kind, logged: bool, now: Nanos, fill: impl FnOnce(&mut event::Record)) {
+        self.env.emit(kind, logged, now, fill);
     }
 
     fn confirmed<P: Packet>(&self, packet: &P, visit: &mut Visit, outcome: &mut Outcome) -> Step {

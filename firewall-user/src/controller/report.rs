@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     api::{
-        Counters, Expiring, Failure, HistoryEntry, Interface, InterfaceCounters, LimitUse, PolicyInForce, PolicyStatus, Profile, RuleCounters,
-        RuleInForce, ShownPolicy, Status, TableFill,
+        Counters, Expiring, Failure, HistoryEntry, Interface, InterfaceCounters, LimitUse, PolicyInForce, PolicyStatus, Profile,
+        RuleCounters, RuleInForce, ShownPolicy, Status, TableFill,
     },
     clock,
     dataplane::TableName,
@@ -106,7 +106,6 @@ impl Controller {
         let policy = state.in_force.as_ref().map(|in_force| &in_force.policy);
         let rules: BTreeMap<&str, &RuleInfo> =
             policy.iter().flat_map(|policy| policy.rules()).map(|rule| (rule.name.as_str(), rule)).collect();
-        let now = jiff::Timestamp::now();
         let count = |number: u16| {
             let totals = self.maps.rule_counters(number)?;
             let name = state.names.rule(number);

@@ -16,7 +16,7 @@ use crate::{
     api::{Failure, Kind, SetChanged},
     clock,
     instance::Instance,
-    policy::{Changed, LiveTables, Members, Prefix, TooManyMembers},
+    policy::{Changed, LiveTables, Lowered, Members, Prefix, TooManyMembers},
 };
 use desk::Reply;
 pub(super) use desk::{Desk, change};
@@ -55,6 +55,13 @@ impl Sets {
     /// As a policy is lowered with.
     pub(super) fn members(&self) -> Members {
         self.live.members()
+    }
+
+    /// Makes of the tables of the policy in force as it was lowered those that are in the dataplane.
+    pub(super) fn bring_up(&self, lowered: &mut Lowered) {
+        if let Tables::Changed(tables) = &self.tables {
+            tables.bring_up(lowered);
+        }
     }
 
     /// A policy has been lowered with the members there are.

@@ -14,6 +14,7 @@ use firewall_common::{
     rule::MAX_RULE_NUMBERS,
 };
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use zerocopy::IntoBytes;
 
 use super::{DataplaneError, Maps, bpf::read_table, maps::locked};
 
@@ -57,6 +58,30 @@ impl LimitBlock {
             let ended = self.word(rule, at + offset_of!(Count, ended)).load(Ordering::Acquire);
             Count { begun: self.word(rule, at + offset_of!(Count, begun)).load(Ordering::Acquire), ended }
         })
+    }
+
+    /// All of a rule's, a word at a time: what changes meanwhile may be of two moments.
+    fn counts(&self, rule: u16) -> Counts {
+        let mut counts = Counts::default();
+        for (place, bytes) in counts.as_mut_bytes().chunks_exact_mut(size_of::<u32>()).enumerate() {
+            bytes.copy_from_slice(&self.word(rule, place * size_of::<u32>()).load(Ordering::Acquire).to_ne_bytes());
+        }
+        counts
+    }
+
+    /// Rules that something has been counted of.
+    pub fn all(&self) -> impl Iterator<Item = (u16, Counts)> {
+        let rules = 0..u16::try_from(MAX_RULE_NUMBERS - 1).unwrap_or(u16::MAX);
+        rules.map(|rule| (rule, self.counts(rule))).filter(|(_, counts)| *counts != Counts::default())
+    }
+
+    /// Sets all of a rule's, where no packet is judged meanwhile.
+    pub(super) fn set(&self, rule: u16, counts: &Counts) {
+        for (place, bytes) in counts.as_bytes().chunks_exact(size_of::<u32>()).enumerate() {
+            let mut word = [0; size_of::<u32>()];
+            word.copy_from_slice(bytes);
+            self.word(rule, place * size_of::<u32>()).store(u32::from_ne_bytes(word), Ordering::Release);
+        }
     }
 
     /// Lets so many more flows and embryonic flows have ended: fewer, where the number wraps.

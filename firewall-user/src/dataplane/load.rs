@@ -204,7 +204,8 @@ pub(super) fn load_beside(pins: &Pins, room: u32, policy: Option<&Lowered>, prog
                 .map_max_entries(map::ROWS, places(policy.rows.len()))
                 .map_max_entries(map::BLOCKS, places(policy.blocks.len()))
                 .map_max_entries(map::ADDRESSES, places(policy.addresses.len()))
-                .map_max_entries(map::SERVICES, places(policy.services.len()));
+                .map_max_entries(map::SERVICES, places(policy.services.len()))
+                .map_max_entries(map::SCHEDULES, places(policy.schedules.len()));
         }
         None => {
             for name in map::POLICY {

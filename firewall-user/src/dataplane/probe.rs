@@ -16,6 +16,7 @@ use firewall_common::{
     event::Record,
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    limit::{Counts, Source},
     normalize::history::History,
     reason::Reason,
     time::Nanos,
@@ -163,6 +164,14 @@ impl Probe {
 
     pub fn set_one_sided(&self, rule: u16, flows: u32) -> Result<(), DataplaneError> {
         self.maps.set_one_sided(rule, flows)
+    }
+
+    pub fn set_limit_counts(&self, rule: u16, counts: &Counts) {
+        self.maps.limits.set(rule, counts);
+    }
+
+    pub fn set_source_counts(&self, source: &Source, counts: &Counts) -> Result<(), DataplaneError> {
+        locked(&self.maps.sources).insert(source, counts, 0).map_err(DataplaneError::map(map::SOURCES))
     }
 
     /// What its own tables know of a flow.

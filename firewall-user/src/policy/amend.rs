@@ -289,6 +289,22 @@ impl Side {
     }
 }
 
+impl LiveTables {
+    /// Makes of the tables of the policy as it was lowered those that there are now.
+    pub fn bring_up(&self, lowered: &mut Lowered) {
+        for (number, row) in self.pool.rows_since(0) {
+            put(&mut lowered.rows, FIXED_ROWS + number as usize, row);
+        }
+        for (number, block) in self.pool.blocks_since(0) {
+            put(&mut lowered.blocks, usize::from(number), block);
+        }
+        let of_side = |side: &Side| -> Vec<_> {
+            side.trie.iter().map(|(prefix, row)| (side.dimension, prefix.address(), prefix.length, FIXED_ROWS as u32 + row)).collect()
+        };
+        lowered.addresses = self.sides.iter().flat_map(of_side).collect();
+    }
+}
+
 impl Lowered {
     /// The tables as they are after an amendment.
     pub fn amend(&mut self, amendment: &Amendment) {

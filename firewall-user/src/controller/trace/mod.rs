@@ -26,7 +26,7 @@ use super::{
     change::check_path,
     held,
     names::{InUse, Names},
-    reload,
+    reload, sets,
 };
 use crate::{
     api::{
@@ -108,20 +108,28 @@ impl Controller {
         let read = match &request.policy {
             Some(path) => {
                 check_path(path)?;
-                Some(reload::read(path)?)
+                Some(reload::read_with(path, &self.members())?)
             }
             None => None,
         };
         let state = held(&self.policy);
         let in_force = state.in_force.as_ref().ok_or_else(|| Failure::failed("no policy is in force"))?;
-        let policy = read.as_ref().map_or(&in_force.policy, |read| &read.policy);
+        let next = match &read {
+            Some(read) => Some(read.policy.clone().with_members(&state.sets.members()).map_err(|error| sets::too_many(&error))?),
+            None => None,
+        };
+        let policy = next.as_ref().unwrap_or(&in_force.policy);
         let in_use: InUse = self.in_use_as_swept(&state, policy, &[], &kept);
         let mut draft = state.names.draft(&in_use);
-        let lowered = policy::lower(policy, &mut draft, &clock::both()).map_err(|error| Failure::new(Kind::Policy, error.to_string()))?;
+        let mut lowered =
+            policy::lower(policy, &mut draft, &clock::both()).map_err(|error| Failure::new(Kind::Policy, error.to_string()))?;
+        if next.is_none() {
+            state.sets.bring_up(&mut lowered);
+        }
         let names = draft.into_names();
         let told = match &request.policy {
             Some(path) => {
-                config = settings_of(policy.defaults(), config);
+                config = Config { week_began: lowered.week_began, ..settings_of(policy.defaults(), config) };
                 // The first slot, and another policy than the one that has judged the live flows.
                 config.generation = (config.generation | 1).checked_add(1).unwrap_or(2);
                 TracedPolicy { path: path.display().to_string(), in_force: false, generation: None }
@@ -164,10 +172,10 @@ fn rules_by_number(policy: &Policy, names: &Names) -> HashMap<u16, TracedRule> {
 /// The world on the host with the same policy and settings.
 fn world(judging: &Judging, room: u32) -> World {
     let mut world = World::with_room(room as usize, room as usize);
-    let Lowered { entries, profiles, rows, blocks, addresses, services } = judging.lowered.clone();
+    let Lowered { entries, profiles, schedules, rows, blocks, addresses, services, week_began: _ } = judging.lowered.clone();
     // Loading makes it the generation after this one, which is the one wanted.
     world.configure(|config| *config = Config { generation: judging.config.generation.wrapping_sub(1), ..judging.config });
-    world.load(&Tables { entries, profiles, rows, blocks, addresses, services });
+    world.load(&Tables { entries, profiles, schedules, rows, blocks, addresses, services });
     world
 }
 

@@ -58,6 +58,7 @@ impl Session {
                 probe.set_one_sided(rule, count)?;
                 world.set_one_sided(rule, count);
             }
+            copy_limits(live, &probe, &world)?;
         }
         Ok(Self { live: Arc::clone(live), probe, world, fresh, flows, fragments, began: None, late: Nanos(0) })
     }
@@ -172,6 +173,21 @@ impl Session {
         let on_host = self.world.flow(key).map(without_times);
         Ok((in_kernel != on_host).then(|| format!("the kernel has {in_kernel:?} of its flow, the host {on_host:?}")))
     }
+}
+
+/// What counts against the limits of rules, and against those of sources.
+fn copy_limits(live: &Maps, probe: &Probe, world: &World) -> Result<(), Failure> {
+    for (rule, counts) in live.limits.all() {
+        probe.set_limit_counts(rule, &counts);
+        world.set_limit_counts(rule, counts);
+    }
+    let mut sources = Vec::new();
+    live.read_sources(|source, counts| sources.push((source, counts)))?;
+    for (source, counts) in sources {
+        probe.set_source_counts(&source, &counts)?;
+        world.set_source_counts(source, counts);
+    }
+    Ok(())
 }
 
 /// What the kernel's route lookup said.
