@@ -78,14 +78,18 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 impl Arguments {
     fn chosen(&self) -> Result<Vec<Level>> {
-        if let Some(name) = self.only.iter().find(|name| scenario(name).is_none()) {
-            bail!("there is no scenario `{name}`; `cargo xtask test netns peers --list` shows them all");
-        }
         let mut levels = if self.levels.is_empty() { Level::USUAL.to_vec() } else { self.levels.clone() };
         levels.sort();
         levels.dedup();
-        if !self.only.is_empty() && levels != [Level::Netns] && levels != [Level::Peers] {
-            bail!("--only picks scenarios of one level: say `cargo xtask test netns --only …`, or `peers` instead of `netns`");
+        if !self.only.is_empty() {
+            let (level, known) = match levels.as_slice() {
+                [level @ Level::Netns] => (level.name(), scenarios::ALL),
+                [level @ Level::Peers] => (level.name(), peers::ALL),
+                _ => bail!("--only picks scenarios of one level: say `cargo xtask test netns --only …`, or `peers` instead of `netns`"),
+            };
+            if let Some(name) = self.only.iter().find(|name| known.iter().all(|scenario| scenario.name != **name)) {
+                bail!("there is no scenario `{name}` in {level}; `cargo xtask test {level} --list` shows them all");
+            }
         }
         Ok(levels)
     }
