@@ -75,7 +75,8 @@ fn connections(site: &mut Site, files: &Files) -> Result<String> {
 
     site.apply("both", &strict("tcp/443, udp/443"))?;
     for run in RUNS {
-        site.topology.set_loss(run.loss)?;
+        // openconnect 9.01 sends no part of a DTLS handshake again, and tries anew only after a minute: so DTLS meets the loss once it stands.
+        site.topology.set_loss(if run.dtls { 0 } else { run.loss })?;
         let client = start_client(site, files, &format!("{}-{}", run.loss, run.dtls), run.dtls)?;
         let note = connection(site, &client, run).with_context(|| format!("{run:?}\n{}", client.last_lines()))?;
         client.stop()?;
@@ -90,6 +91,7 @@ fn connection(site: &Site, client: &Daemon, run: Run) -> Result<String> {
     client.says(CONNECTED, 0)?;
     if run.dtls {
         client.says(DTLS, 0)?;
+        site.topology.set_loss(run.loss)?;
     }
     let start = Instant::now();
     tunnel::connect(&site.topology)?.exchange_bulk(BYTES)?;
