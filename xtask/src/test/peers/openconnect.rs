@@ -75,7 +75,7 @@ fn connections(site: &mut Site, files: &Files) -> Result<String> {
 
     site.apply("both", &strict("tcp/443, udp/443"))?;
     for run in RUNS {
-        // openconnect 9.01 sends no part of a DTLS handshake again, and tries anew only after a minute: so DTLS meets the loss once it stands.
+        // openconnect 9.01 was seen to send nothing again when its DTLS handshake lost a packet: so DTLS meets the loss once it stands.
         site.topology.set_loss(if run.dtls { 0 } else { run.loss })?;
         let client = start_client(site, files, &format!("{}-{}", run.loss, run.dtls), run.dtls)?;
         let note = connection(site, &client, run).with_context(|| format!("{run:?}\n{}", client.last_lines()))?;
