@@ -5,6 +5,7 @@
 
 mod debian;
 mod inspect;
+mod services;
 
 use std::{
     path::Path,
@@ -31,9 +32,11 @@ pub enum Need {
     Build,
     /// What a run in network namespaces needs: the peers' programs and a mounted BPF file system.
     Peers,
+    /// Other people's programs, which the level `peers` puts at both ends.
+    RealPeers,
     /// A compiler for C++: the fuzzer is written in it.
     Fuzz,
-    /// All of it: to build, to run and to test.
+    /// All of it but [`Need::RealPeers`]: to build, to run and to test.
     Run,
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod listener;
 mod load;
 pub mod network;
 mod oldest;
+mod peers;
 mod receiver;
 mod run;
 pub mod scenarios;
@@ -26,11 +27,12 @@ use crate::{
     undo,
 };
 use level::Level;
+use scenarios::Scenario;
 use step::Outcome;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Levels to run [default: all, in this order]
+    /// Levels to run [default: all but peers, in this order]
     #[arg(value_enum, value_name = "LEVEL")]
     levels: Vec<Level>,
     /// Show what would run, and run nothing.
@@ -39,7 +41,7 @@ pub struct Arguments {
     /// Run only the end-to-end scenarios with these names.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// Use this `weir` instead of building one, in the levels netns and oldest.
+    /// Use this `weir` instead of building one, in the levels netns, oldest and peers.
     #[arg(long, value_name = "FILE")]
     weir: Option<PathBuf>,
 }
@@ -59,6 +61,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     undo::on_signals()?;
     setup::ensure(Need::Run)?;
+    if levels.contains(&Level::Peers) {
+        setup::ensure(Need::RealPeers)?;
+    }
     let start = Instant::now();
     let mut outcomes = Vec::new();
     for level in levels {
@@ -73,14 +78,18 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 impl Arguments {
     fn chosen(&self) -> Result<Vec<Level>> {
-        if let Some(name) = self.only.iter().find(|name| scenarios::ALL.iter().all(|scenario| scenario.name != **name)) {
-            bail!("there is no scenario `{name}`; `cargo xtask test netns --list` shows them all");
-        }
-        let mut levels = if self.levels.is_empty() { Level::ALL.to_vec() } else { self.levels.clone() };
+        let mut levels = if self.levels.is_empty() { Level::USUAL.to_vec() } else { self.levels.clone() };
         levels.sort();
         levels.dedup();
-        if !self.only.is_empty() && levels != [Level::Netns] {
-            bail!("--only picks scenarios of the level netns: say `cargo xtask test netns --only …`");
+        if !self.only.is_empty() {
+            let (level, known) = match levels.as_slice() {
+                [level @ Level::Netns] => (level.name(), scenarios::ALL),
+                [level @ Level::Peers] => (level.name(), peers::ALL),
+                _ => bail!("--only picks scenarios of one level: say `cargo xtask test netns --only …`, or `peers` instead of `netns`"),
+            };
+            if let Some(name) = self.only.iter().find(|name| known.iter().all(|scenario| scenario.name != **name)) {
+                bail!("there is no scenario `{name}` in {level}; `cargo xtask test {level} --list` shows them all");
+            }
         }
         Ok(levels)
     }
@@ -97,10 +106,14 @@ pub struct ScenarioArguments {
 
 pub fn run_scenario(arguments: &ScenarioArguments) -> Result<ExitCode> {
     undo::on_signals()?;
-    let scenario = scenarios::ALL.iter().find(|scenario| scenario.name == arguments.name);
-    let scenario = scenario.with_context(|| format!("there is no scenario `{}`", arguments.name))?;
+    let scenario = scenario(&arguments.name).with_context(|| format!("there is no scenario `{}`", arguments.name))?;
     println!("{}", scenarios::run(scenario, &arguments.weir)?);
     Ok(ExitCode::SUCCESS)
+}
+
+/// One of the levels netns and peers.
+fn scenario(name: &str) -> Option<&'static Scenario> {
+    scenarios::ALL.iter().chain(peers::ALL).find(|scenario| scenario.name == name)
 }
 
 type Outcomes = Vec<(Level, Outcome)>;

@@ -50,6 +50,14 @@ pub struct Interface {
 }
 
 impl Counters {
+    /// Every interface is attached in native mode.
+    pub fn all_native(&self) -> Result<()> {
+        if let Some(other) = self.interfaces.iter().find(|interface| interface.mode != "native") {
+            bail!("{} is attached in {} mode, not in native", other.name, other.mode);
+        }
+        Ok(())
+    }
+
     /// Drops since `earlier`, without the reasons that did not grow.
     pub fn drops_since(&self, earlier: &Self) -> BTreeMap<String, u64> {
         let grown = |(reason, count): (&String, &u64)| {

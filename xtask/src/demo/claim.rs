@@ -16,7 +16,7 @@ const PAST_WINDOW: &str = "tcp-seq-past-win";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Claim {
+pub(crate) enum Claim {
     /// IPsec over TCP dies under strict inspection.
     StrictKills,
     /// It lives under the shipped bypass policy.
@@ -35,7 +35,7 @@ impl Claim {
     }
 
     /// Judges the figures and what Weir dropped meanwhile. The error is a sentence for a person.
-    pub(super) fn check(self, figures: &Figures, drops: &BTreeMap<String, u64>, loss: u8) -> Result<(), String> {
+    pub(crate) fn check(self, figures: &Figures, drops: &BTreeMap<String, u64>, loss: u8) -> Result<(), String> {
         let directions = [("to the server", &figures.to_server), ("to the client", &figures.to_client)];
         let verdict = match self {
             _ if figures.lost_packets == 0 => Err("the hop lost nothing, so nothing was tested".to_owned()),

@@ -87,6 +87,13 @@ impl Topology {
             .with_context(|| format!("cannot set the hop's loss to {percent} %"))
     }
 
+    /// From now on the hop translates the addresses of clients to its own, and their ports to others.
+    pub fn translate(&self) -> Result<()> {
+        let rules = "add table ip translate; add chain ip translate postrouting { type nat hook postrouting priority 100; }; \
+                     add rule ip translate postrouting oifname uplink masquerade random";
+        self.hop.nft(rules).map(drop).context("cannot make the hop translate addresses")
+    }
+
     /// How many packets the hop has lost since the last [`Topology::set_loss`].
     pub fn lost(&self) -> Result<u64> {
         let text = self.hop.nft("list counter ip loss lost")?;

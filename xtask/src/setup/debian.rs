@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, process::Command};
 
 use anyhow::Result;
 
-use super::inspect::Missing;
+use super::{inspect::Missing, services};
 use crate::{command, progress::Step};
 
 /// Where `llvm-22-dev` puts LLVM.
@@ -28,6 +28,7 @@ pub(super) fn install(missing: &Missing) -> Result<Vec<String>> {
     let (known, unknown): (Vec<&str>, Vec<&str>) = wanted.into_iter().partition(|package| known.contains(package));
     if !known.is_empty() {
         let step = Step::start(format!("install {}", known.join(" ")));
+        let _quiet = services::keep_down(&known)?;
         command::watch(apt_get().args(["install", "--yes", "--no-install-recommends"]).args(&known), |line| step.say(line))?;
         step.done("");
     }

@@ -31,6 +31,16 @@ const MACHINE: [Peer; 3] = [
     Peer { program: "cpio", package: "cpio" },
 ];
 
+/// What the level `peers` puts at both ends. What is on nobody's PATH has its whole path here.
+const REAL_PEERS: [Peer; 6] = [
+    Peer { program: "/usr/lib/ipsec/charon", package: "strongswan-charon" },
+    Peer { program: "/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so", package: "libcharon-extra-plugins" },
+    Peer { program: "swanctl", package: "strongswan-swanctl" },
+    Peer { program: "pki", package: "strongswan-pki" },
+    Peer { program: "ocserv", package: "ocserv" },
+    Peer { program: "openconnect", package: "openconnect" },
+];
+
 /// What is missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Missing {
@@ -61,6 +71,9 @@ impl Missing {
         }
         if need == Need::Run {
             missing.peers.extend(MACHINE.into_iter().filter(|peer| !command::installed(peer.program)));
+        }
+        if need == Need::RealPeers {
+            missing.peers.extend(REAL_PEERS.into_iter().filter(|peer| !command::installed(peer.program)));
         }
         if matches!(need, Need::Peers | Need::Run) {
             missing.peers.extend(PEERS.into_iter().filter(|peer| !command::installed(peer.program)));

@@ -33,6 +33,23 @@ pub struct Flow {
     pub rule: String,
     pub bytes: Both,
     pub packets: Both,
+    /// Of ESP and AH, also in UDP.
+    #[serde(default)]
+    pub ipsec: Option<Ipsec>,
+}
+
+/// Security associations of a flow.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Ipsec {
+    pub spi: Associations,
+    /// How often an SPI has changed.
+    pub rekeys: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Associations {
+    pub to_responder: Option<u32>,
+    pub to_initiator: Option<u32>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -71,9 +88,7 @@ impl Lab {
             more: more.iter().map(|word| (*word).to_owned()).collect(),
         })?;
         let start = weir.counters()?;
-        if let Some(other) = start.interfaces.iter().find(|interface| interface.mode != "native") {
-            bail!("{} is attached in {} mode, not in native", other.name, other.mode);
-        }
+        start.all_native()?;
         Ok(Self { weir, network, scratch, start })
     }
 
@@ -179,8 +194,7 @@ impl Lab {
 
     /// What a person needs to see why the scenario failed.
     pub fn diagnosis(&self) -> String {
-        let shown = |verb: &str| self.weir.show(verb).unwrap_or_else(|error| format!("{error:#}"));
-        format!("weir's log:\n{}\nweir counters:\n{}\nweir flows:\n{}", self.weir.log(), shown("counters"), shown("flows"))
+        diagnosis(&self.weir)
     }
 
     /// Ends Weir, which must leave nothing behind.
@@ -189,9 +203,20 @@ impl Lab {
     }
 }
 
+/// Everything that an instance says of itself.
+pub fn diagnosis(weir: &Weir) -> String {
+    let shown = |verb: &str| weir.show(verb).unwrap_or_else(|error| format!("{error:#}"));
+    format!("weir's log:\n{}\nweir counters:\n{}\nweir flows:\n{}", weir.log(), shown("counters"), shown("flows"))
+}
+
 /// Looks again and again until the condition holds, within [`PATIENCE`].
-pub fn wait_for(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+pub fn wait_for(what: &str, condition: impl FnMut() -> Result<bool>) -> Result<()> {
+    wait_within(PATIENCE, what, condition)
+}
+
+/// The same within another time.
+pub fn wait_within(patience: Duration, what: &str, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + patience;
     loop {
         let result = condition();
         if matches!(result, Ok(true)) {
@@ -199,7 +224,7 @@ pub fn wait_for(what: &str, mut condition: impl FnMut() -> Result<bool>) -> Resu
         }
         if Instant::now() >= deadline {
             result?;
-            bail!("waited {PATIENCE:?} in vain for {what}");
+            bail!("waited {patience:?} in vain for {what}");
         }
         thread::sleep(POLL);
     }

@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use anyhow::{Context, Result, bail};
 
 use super::{
-    Outcomes, oldest, run,
+    Outcomes, oldest, peers, run,
     scenarios::{self, Scenario},
     step::Outcome,
 };
@@ -40,6 +40,8 @@ pub(super) enum Level {
     Netns,
     /// The oldest kernel that Weir supports, in a virtual machine with virtio network cards.
     Oldest,
+    /// Programs of other people at both ends: strongSwan, openconnect, tshark. Only when it is asked for.
+    Peers,
     /// The documentation builds without a warning and its examples work.
     Docs,
     /// Format and lints.
@@ -72,7 +74,9 @@ pub(super) enum Work {
 }
 
 impl Level {
-    pub(super) const ALL: [Self; 8] = [Self::Host, Self::Fuzz, Self::Kernel, Self::Cli, Self::Netns, Self::Oldest, Self::Docs, Self::Lint];
+    /// What runs when no level is named.
+    pub(super) const USUAL: [Self; 8] =
+        [Self::Host, Self::Fuzz, Self::Kernel, Self::Cli, Self::Netns, Self::Oldest, Self::Docs, Self::Lint];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -82,17 +86,21 @@ impl Level {
             Self::Cli => "cli",
             Self::Netns => "netns",
             Self::Oldest => "oldest",
+            Self::Peers => "peers",
             Self::Docs => "docs",
             Self::Lint => "lint",
         }
     }
 
     pub(super) fn needs_root(self) -> bool {
-        matches!(self, Self::Kernel | Self::Cli | Self::Netns | Self::Oldest)
+        matches!(self, Self::Kernel | Self::Cli | Self::Netns | Self::Oldest | Self::Peers)
     }
 
     /// `only` names the scenarios wanted; none: all, what their traffic rests on, and the demo.
     pub(super) fn steps(self, only: &[String]) -> Result<Vec<Step>> {
+        let wanted = |scenario: &&Scenario| only.is_empty() || only.iter().any(|name| name == scenario.name);
+        let scenario =
+            |scenario: &'static Scenario| Step { title: format!("{}: {}", scenario.name, scenario.about), work: Work::Scenario(scenario) };
         let targets = test_targets(&build::workspace().join("firewall-user/tests"))?;
         Ok(match self {
             Self::Host => {
@@ -110,16 +118,12 @@ impl Level {
             Self::Kernel => KERNEL.iter().map(|name| target(name, &targets)).collect(),
             Self::Cli => CLI.iter().map(|name| target(name, &targets)).collect(),
             Self::Netns => {
-                let wanted = |scenario: &&Scenario| only.is_empty() || only.iter().any(|name| name == scenario.name);
-                let scenario = |scenario: &'static Scenario| Step {
-                    title: format!("{}: {}", scenario.name, scenario.about),
-                    work: Work::Scenario(scenario),
-                };
                 let traffic = only.is_empty().then(|| tests("traffic without Weir", &["--package", "xtask", "--test", "*"]));
                 let demo = only.is_empty().then(|| Step { title: "demo: its claims hold".to_owned(), work: Work::Demo });
                 traffic.into_iter().chain(scenarios::ALL.iter().filter(wanted).map(scenario)).chain(demo).collect()
             }
             Self::Oldest => vec![Step { title: oldest::TITLE.to_owned(), work: Work::Oldest }],
+            Self::Peers => peers::ALL.iter().filter(wanted).map(scenario).collect(),
             Self::Docs => vec![
                 Step { title: "cargo doc, no warnings".to_owned(), work: Work::Documentation },
                 tests("examples in the documentation", &["--doc"]),
@@ -146,8 +150,8 @@ impl Level {
             bail!("it has no steps");
         }
         let built = match (self, weir) {
-            (Self::Netns | Self::Oldest, Some(weir)) => Some(weir.to_owned()),
-            (Self::Netns | Self::Oldest, None) => Some(build::weir(false).context("weir does not build")?),
+            (Self::Netns | Self::Oldest | Self::Peers, Some(weir)) => Some(weir.to_owned()),
+            (Self::Netns | Self::Oldest | Self::Peers, None) => Some(build::weir(false).context("weir does not build")?),
             _ => None,
         };
         for step in steps {
@@ -215,7 +219,7 @@ mod tests {
 
     #[test]
     fn every_level_has_steps_and_every_scenario_runs() {
-        for level in Level::ALL {
+        for level in Level::USUAL.into_iter().chain([Level::Peers]) {
             assert!(!level.steps(&[]).expect("steps").is_empty(), "{level:?}");
         }
         let netns = Level::Netns.steps(&[]).expect("steps");

@@ -21,8 +21,6 @@ use super::{
 };
 use crate::{build, command, ebpf, fuzz, netns::process::Process, progress, scratch::Scratch};
 
-/// A scenario that takes longer hangs.
-const SCENARIO_PATIENCE: Duration = Duration::from_secs(120);
 const DEMO_PATIENCE: Duration = Duration::from_secs(180);
 /// How long a fuzz target looks for new inputs; `cargo xtask fuzz` takes its time.
 const FUZZ_SECONDS: u32 = 5;
@@ -142,7 +140,7 @@ fn lint_of_dataplane(title: &str, shown: &progress::Step) -> Result<Outcome> {
 fn scenario_in_process(title: &str, scenario: &Scenario, weir: Option<&Path>) -> Result<Outcome> {
     let weir = weir.context("no weir was built")?;
     let arguments = ["scenario".into(), scenario.name.into(), "--weir".into(), weir.as_os_str().to_owned()];
-    let ended = child(scenario.name, &arguments, SCENARIO_PATIENCE)?;
+    let ended = child(scenario.name, &arguments, scenario.patience)?;
     match ended.problem {
         None => Ok(Outcome::passed(title, ended.output.trim())),
         Some(problem) => {

@@ -6,7 +6,7 @@ mod bulk;
 mod bypass;
 mod connections;
 mod crash;
-mod datagrams;
+pub(in crate::test) mod datagrams;
 mod deny;
 mod events;
 mod expiry;
@@ -21,7 +21,7 @@ mod policy;
 mod sets;
 mod tags;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result};
 
@@ -33,6 +33,8 @@ const ALLOWED: u16 = 7000;
 const SHORT_LIVED: u16 = 7100;
 const REJECTED: u16 = 7200;
 const DENIED: u16 = 7300;
+
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The policy most scenarios run under. Nothing but what it names passes.
 const USUAL: &str = r#"
@@ -77,6 +79,8 @@ pub struct Scenario {
     /// Further arguments of `weir run`.
     more: &'static [&'static str],
     run: Play,
+    /// One that takes longer hangs.
+    pub(super) patience: Duration,
 }
 
 /// What a scenario does. It returns the figures worth showing.
@@ -89,11 +93,11 @@ enum Play {
 
 impl Scenario {
     const fn gateway(name: &'static str, about: &'static str, run: fn(&mut Lab) -> Result<String>) -> Self {
-        Self { name, about, placement: Placement::Gateway, policy: USUAL, more: &[], run: Play::InLab(run) }
+        Self { name, about, placement: Placement::Gateway, policy: USUAL, more: &[], run: Play::InLab(run), patience: PATIENCE }
     }
 
-    const fn alone(name: &'static str, about: &'static str, run: fn(&Path) -> Result<String>) -> Self {
-        Self { name, about, placement: Placement::Gateway, policy: USUAL, more: &[], run: Play::Alone(run) }
+    pub(super) const fn alone(name: &'static str, about: &'static str, run: fn(&Path) -> Result<String>) -> Self {
+        Self { name, about, placement: Placement::Gateway, policy: USUAL, more: &[], run: Play::Alone(run), patience: PATIENCE }
     }
 
     const fn host(name: &'static str, about: &'static str, run: fn(&mut Lab) -> Result<String>) -> Self {
@@ -102,6 +106,10 @@ impl Scenario {
 
     const fn under(self, policy: &'static str) -> Self {
         Self { policy, ..self }
+    }
+
+    pub(super) const fn within(self, seconds: u64) -> Self {
+        Self { patience: Duration::from_secs(seconds), ..self }
     }
 
     const fn with(self, more: &'static [&'static str]) -> Self {

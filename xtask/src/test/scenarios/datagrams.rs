@@ -49,18 +49,20 @@ pub fn ping(lab: &mut Lab) -> Result<String> {
 /// Echo requests with so many bytes of payload are answered over both families.
 pub(super) fn pings(lab: &Lab, length: usize) -> Result<()> {
     for family in Family::BOTH {
-        let address = lab.network.server_address(family, 0);
-        inside(&lab.network.client, || {
-            let (domain, protocol) = match family {
-                Family::V4 => (Domain::IPV4, Protocol::ICMPV4),
-                Family::V6 => (Domain::IPV6, Protocol::ICMPV6),
-            };
-            let socket = Socket::new(domain, Type::RAW, Some(protocol)).context("cannot open a raw socket")?;
-            socket.set_read_timeout(Some(Duration::from_millis(500)))?;
-            (0..ROUNDS).try_for_each(|round| echo(&socket, address, round, length).with_context(|| format!("ping {address}")))
-        })?;
+        inside(&lab.network.client, || echoes(lab.network.server_address(family, 0), length))?;
     }
     Ok(())
+}
+
+/// The same of one address, from the namespace this thread is in.
+pub(in crate::test) fn echoes(address: SocketAddr, length: usize) -> Result<()> {
+    let (domain, protocol) = match address {
+        SocketAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
+        SocketAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
+    };
+    let socket = Socket::new(domain, Type::RAW, Some(protocol)).context("cannot open a raw socket")?;
+    socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+    (0..ROUNDS).try_for_each(|round| echo(&socket, address, round, length).with_context(|| format!("ping {address}")))
 }
 
 /// Sends one echo request and waits for its answer.
