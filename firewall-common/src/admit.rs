@@ -91,7 +91,7 @@ fn first_packet(flow: &mut Flow, visit: &Visit, now: Nanos, place: &Admission<'_
     flow.state = state as u8;
     flow.inspection = place.decision.inspection() as u8;
     flow.flags = if descriptor.source_is_low { flow_flags::INITIATOR_LOW } else { 0 };
-    flow.marks = marks_under(place.rule);
+    flow.marks |= marks_under(place.rule);
     flow.from_zone = place.zones.from;
     flow.to_zone = place.zones.to;
     if arrival.egress {

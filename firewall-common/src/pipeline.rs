@@ -114,15 +114,30 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
         visit.revalidated = true;
         step = look_up(packet, env, visit, outcome);
     }
+    if matches!(step, Step::Over) {
+        report::ended(env, visit, Event::Expired);
+        limit::forget(env, &visit.descriptor.key);
+    }
     match step {
         Step::Steady | Step::Needed => return Ok(step),
-        Step::Done => {}
+        Step::Done => tracked_to_its_end(env, visit, outcome),
         _ => env.first(packet, visit, outcome),
     }
     if visit.descriptor.piece.more {
         env.remember_fragment(packet, visit, outcome);
     }
     Ok(Step::Done)
+}
+
+/// What is left to do for a packet of a known flow. Not where it is tracked: all that is called from there adds to one stack.
+#[inline(always)]
+fn tracked_to_its_end<E: Env>(env: &E, visit: &Visit, outcome: &Outcome) {
+    if visit.learned {
+        normalize::after(env, visit, visit.last_ack);
+    }
+    if matches!(outcome.event, Event::Over) {
+        limit::close(env, &visit.descriptor.key);
+    }
 }
 
 /// A later fragment: its datagram's first one was judged, and is judged again when the policy has changed since.
@@ -181,6 +196,9 @@ pub enum Step {
     Moved = 6,
     /// As [`Self::Steady`], of a flow under bypass; strict inspection would have dropped it for lying past the window.
     Needed = 8,
+    /// Its flow's time was over, or it begins another one in its place: that is to be told and the flow forgotten, and the packet to be judged as
+    /// a first one.
+    Over = 9,
 }
 
 impl Step {
@@ -197,6 +215,7 @@ impl Step {
             6 => Self::Moved,
             7 => Self::Steady,
             8 => Self::Needed,
+            9 => Self::Over,
             _ => Self::First,
         }
     }
@@ -255,8 +274,7 @@ fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Trac
     let (_, to) = flow.peers_mut(sender);
     let last_ack = to.ack;
     let transition = track::step(flow, &context);
-    let needed = transition.needed.map_or(0, |reason| reason as u8);
-    Tracked { verdict: transition.verdict, next: transition.next, rule: flow.rule, needed, last_ack }
+    Tracked { verdict: transition.verdict, next: transition.next, rule: flow.rule, needed: transition.needed, last_ack }
 }
 
 /// Takes an ordinary segment into the record of a steady flow and returns the flow's rule, with [`PAST_WINDOW`] where that is to be counted;
@@ -340,10 +358,8 @@ pub fn confirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, out
     }
     let tracked = env.with_established(&found, |flow| track_packet(visit, visit.now, flow, rule));
     visit.needed = tracked.needed;
-    if matches!(tracked.verdict, Verdict::Learn) {
-        normalize::after(env, visit, tracked.last_ack);
-    }
-    conclude(env, visit, &tracked, outcome)
+    (visit.learned, visit.last_ack) = (matches!(tracked.verdict, Verdict::Learn), tracked.last_ack);
+    conclude(&tracked, outcome)
 }
 
 /// Stage *track* for a flow in the embryonic table.
@@ -377,7 +393,7 @@ pub fn unconfirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, o
         if matches!(tracked.verdict, Verdict::Learn) && env.established(&visit.descriptor.key).is_some() {
             return Step::Moved;
         }
-        return conclude(env, visit, &tracked, outcome);
+        return conclude(&tracked, outcome);
     }
     *outcome = establish_flow(env, visit, &found, &tracked, rule);
     Step::Done
@@ -509,19 +525,13 @@ fn step_back(flow: &mut Flow, protocol: u8, rule: &Rule) {
     flow.timeout = timeout::of(flow, protocol, &rule.timeouts);
 }
 
-/// Settles a tracked packet's outcome, or forgets its flow when the packet must be judged as a first one.
+/// Settles a tracked packet's outcome, unless its flow is over and it must be judged as a first one.
 #[inline(always)]
-fn conclude<E: Env>(env: &E, visit: &mut Visit, tracked: &Tracked, outcome: &mut Outcome) -> Step {
+const fn conclude(tracked: &Tracked, outcome: &mut Outcome) -> Step {
     if matches!(tracked.next, Next::Reopen) {
-        report::ended(env, visit, Event::Expired);
-        limit::forget(env, &visit.descriptor.key);
-        return Step::First;
+        return Step::Over;
     }
-    let over = matches!(tracked.next, Next::Over);
-    if over {
-        limit::close(env, &visit.descriptor.key);
-    }
-    let event = if over { Event::Over } else { Event::None };
+    let event = if matches!(tracked.next, Next::Over) { Event::Over } else { Event::None };
     *outcome = Outcome::new(tracked.verdict, tracked.rule, event);
     Step::Done
 }

@@ -18,6 +18,10 @@ pub struct Visit {
     pub descriptor: Descriptor,
     /// What stage *normalize* wants changed.
     pub edits: Edits,
+    /// Highest acknowledgement the segment's receiver had sent before, where [`Self::learned`].
+    pub last_ack: u32,
+    /// The segment was learned from, in an established flow.
+    pub learned: bool,
     /// The flow has been judged by the policy in force on this visit.
     pub revalidated: bool,
     /// The packet came in by a software device: a local stack may have left its checksum unfinished, and its data unsegmented.
@@ -42,6 +46,8 @@ impl Visit {
         Self {
             descriptor: Descriptor::EMPTY,
             edits: Edits::NONE,
+            last_ack: 0,
+            learned: false,
             revalidated: false,
             software: false,
             to_zone: NO_ZONE,

@@ -232,7 +232,7 @@ fn a_packet_is_needed_exactly_when_strict_would_drop_it() {
             };
             let wanted = strict.judge(&context);
             let got = match &mut bypass {
-                Some(flow) => track::step(flow, &context).needed,
+                Some(flow) => Reason::from_number(track::step(flow, &context).needed),
                 None => {
                     bypass = Some(first_of_bypass(&context));
                     shadow::refuse_first(&segment)

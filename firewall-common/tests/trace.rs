@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use firewall_common::{
-    counter::Counters,
+    counter::{Counters, RuleCounters},
     env::Arrival,
     event,
     flow::{Flow, FlowKey, Inspection},
@@ -102,6 +102,12 @@ impl Subject for Both {
     fn counters(&mut self) -> Counters {
         let plain = World::counters(&self.plain);
         assert_eq!(World::counters(&self.traced), plain, "a traced packet is counted as any other");
+        plain
+    }
+
+    fn rule_counters(&mut self) -> RuleCounters {
+        let plain = Subject::rule_counters(&mut self.plain);
+        assert_eq!(Subject::rule_counters(&mut self.traced), plain);
         plain
     }
 

@@ -258,17 +258,10 @@ impl<C: Stages> Env for Kernel<'_, C> {
 
     #[inline(always)]
     fn remove(&self, key: &FlowKey) -> Removed {
-        let key = on_stack(key);
-        let established = maps::ESTABLISHED.remove(&key).is_ok();
-        let embryonic = maps::EMBRYONIC.remove(&key).is_ok();
-        // Absence is as good.
-        let _ = maps::HISTORIES.remove(&key);
-        if established {
-            Removed::Established
-        } else if embryonic {
-            Removed::Embryonic
-        } else {
-            Removed::Nothing
+        match remove_everywhere(key) {
+            ESTABLISHED => Removed::Established,
+            EMBRYONIC => Removed::Embryonic,
+            _ => Removed::Nothing,
         }
     }
 
@@ -585,6 +578,27 @@ impl<C: Stages> Env for Kernel<'_, C> {
     #[inline(always)]
     fn report(&self, visit: &mut Visit, outcome: &mut Outcome) {
         self.context.report(visit, outcome);
+    }
+}
+
+/// Where a flow was that has been removed.
+const ESTABLISHED: u32 = 1;
+const EMBRYONIC: u32 = 2;
+
+/// Removes what all tables have of a flow. A function of its own, for its copy of the key is too much for the frames of those who call it.
+#[inline(never)]
+fn remove_everywhere(key: &FlowKey) -> u32 {
+    let key = on_stack(key);
+    let established = maps::ESTABLISHED.remove(&key).is_ok();
+    let embryonic = maps::EMBRYONIC.remove(&key).is_ok();
+    // Absence is as good.
+    let _ = maps::HISTORIES.remove(&key);
+    if established {
+        ESTABLISHED
+    } else if embryonic {
+        EMBRYONIC
+    } else {
+        0
     }
 }
 

@@ -127,9 +127,9 @@ impl<'a, E: Env> Recorder<'a, E> {
         self.open(Stage::Track);
         let step = step(outcome);
         match step {
-            Step::Steady => self.settle_current(Verdict::Learn),
+            Step::Steady | Step::Needed => self.settle_current(Verdict::Learn),
             Step::Done => self.settle_current(outcome.verdict),
-            Step::First => self.note(Seen::Over),
+            Step::First | Step::Over => self.note(Seen::Over),
             Step::Stale => {
                 self.close_empty();
                 self.note(Seen::Stale);

@@ -45,8 +45,8 @@ pub enum Next {
 pub struct Transition {
     pub verdict: Verdict,
     pub next: Next,
-    /// Why strict inspection would have refused the packet of a bypass flow: see [`shadow`].
-    pub needed: Option<Reason>,
+    /// Why strict inspection would have refused the packet of a bypass flow: the number of a [`Reason`], or 0. See [`shadow`].
+    pub needed: u8,
 }
 
 impl Transition {
@@ -58,7 +58,7 @@ impl Transition {
 
     #[inline(always)]
     const fn of(verdict: Verdict, next: Next) -> Self {
-        Self { verdict, next, needed: None }
+        Self { verdict, next, needed: 0 }
     }
 
     #[inline(always)]

@@ -114,16 +114,16 @@ pub fn enter(flow: &mut Flow, context: &Context<'_>) {
     flow.state = if legal_flags(context.descriptor.segment.flags) { state(flow) } else { NONE };
 }
 
-/// Takes the record back, whatever the tracker said, and tells why strict inspection would have refused the segment, if it would. The record
-/// is as bypass left it, but for the shadow's own.
+/// Takes the record back, whatever the tracker said, and tells why strict inspection would have refused the segment: the number of a
+/// [`Reason`], or 0. The record is as bypass left it, but for the shadow's own.
 #[inline(always)]
-pub fn leave(flow: &mut Flow, context: &Context<'_>, kept: &Kept, transition: &Transition) -> Option<Reason> {
+pub fn leave(flow: &mut Flow, context: &Context<'_>, kept: &Kept, transition: &Transition) -> u8 {
     let segment = &context.descriptor.segment;
     let before = state(flow);
     // The record's own idle time is kept, and its place free.
     let said = verifier::merged(said(transition), &mut flow.timeout);
     let refused = refused(segment, before, said);
-    if refused.is_some() {
+    if refused != 0 {
         flow.state = before;
         go_on(flow, context.sender, segment, before, said);
         flow.tolerated = flow.tolerated.saturating_add(1);
@@ -155,13 +155,17 @@ const PASSES: u32 = 0;
 /// The packet is to be judged as a first one.
 const AS_FIRST: u32 = 1 << 8;
 
-/// Why strict inspection would have refused the segment.
+/// Why strict inspection would have refused the segment: a reason's number, or 0. A number it stays, for to make a reason of it is a call,
+/// which older verifiers (6.1) allow none of under a lock.
 #[inline(always)]
-const fn refused(segment: &Segment, before: u8, said: u32) -> Option<Reason> {
+const fn refused(segment: &Segment, before: u8, said: u32) -> u8 {
     if before == NONE {
-        return refuse_first(segment);
+        return match refuse_first(segment) {
+            Some(reason) => reason as u8,
+            None => 0,
+        };
     }
-    if !legal_flags(segment.flags) { Some(Reason::BadTcpFlags) } else { Reason::from_number(said as u8) }
+    if !legal_flags(segment.flags) { Reason::BadTcpFlags as u8 } else { said as u8 }
 }
 
 /// What becomes of the shadow once a segment has passed that was refused.
@@ -204,8 +208,9 @@ fn begin(flow: &mut Flow, sender: Sender, segment: &Segment) {
 #[inline(always)]
 fn forget(flow: &mut Flow) {
     for peer in [&mut flow.initiator, &mut flow.responder] {
-        (peer.end, peer.edge, peer.max_window) = (0, 0, 0);
-        (peer.ack, peer.isn) = (0, 0);
+        for number in [&mut peer.end, &mut peer.edge, &mut peer.max_window, &mut peer.ack, &mut peer.isn] {
+            verifier::clear_word(number);
+        }
         (peer.scale, peer.flags) = (0, 0);
     }
 }
