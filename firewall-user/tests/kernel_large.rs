@@ -8,8 +8,6 @@ mod root;
 use std::{collections::HashSet, net::IpAddr};
 
 use firewall_common::{
-    abi::map,
-    counter::RuleCounters,
     env::Arrival,
     reason::Reason,
     testing::{
@@ -77,22 +75,20 @@ fn every_packet_meets_the_rule_a_walk_finds() {
     let mixed = Mixed::new(RULES, 1);
     let mut kernel = Kernel::load(2 * PACKETS as u32, 1_024);
     kernel.load(&lowered(&mixed));
-    let counters = kernel.ebpf.take_map(map::RULE_COUNTERS).expect("the object has counters");
-    let counters: aya::maps::PerCpuArray<_, RuleCounters> = counters.try_into().expect("counters of rules");
-    let hits = |rule: usize| counters.get(&(rule as u32 + 1), 0).expect("a counter").iter().map(|cpu| cpu.hits).sum::<u64>();
+    let hits = |kernel: &Kernel, rule: usize| kernel.counters_of_rule(rule as u16 + 1).hits;
     let (mut met, mut unmatched) = (HashSet::new(), 0);
     let packets = mixed.packets(PACKETS, 3).into_iter().map(here).filter(|packet| packet.source != packet.destination);
     for (number, packet) in packets.enumerate() {
         let expected = mixed.decide(&packet);
-        let before = expected.map(hits);
+        let before = expected.map(|rule| hits(&kernel, rule));
         let (verdict, _, _) = kernel.judge_whole(&frame(&packet, number), arrival(&packet));
         let allowed = expected.is_some_and(|rule| mixed.rules[rule].allow);
         assert_eq!(verdict, if allowed { Verdict::Learn } else { Verdict::Drop(Reason::AclDrop) }, "{packet:?}, rule {expected:?}");
-        assert_eq!(expected.map(hits), before.map(|before| before + 1), "{packet:?}, rule {expected:?}");
+        assert_eq!(expected.map(|rule| hits(&kernel, rule)), before.map(|before| before + 1), "{packet:?}, rule {expected:?}");
         unmatched += u32::from(expected.is_none());
         met.extend(expected);
     }
-    let all: u64 = (0..RULES).map(hits).sum();
+    let all: u64 = (0..RULES).map(|rule| hits(&kernel, rule)).sum();
     assert_eq!(all + u64::from(unmatched), kernel.seen.passed + kernel.seen.drops[Reason::AclDrop.index()], "no packet met a second rule");
     println!("{} rules met, {unmatched} packets met none", met.len());
     assert!(met.len() > 500 && unmatched > 100, "{} rules met", met.len());

@@ -194,6 +194,7 @@ fn lists_come_from_files_in_one_change() {
                 "list.txt:3:1: \"10.0.0.1/8\" has bits set beyond its prefix length",
                 "hint: did you mean 10.0.0.0/8?",
                 "list.txt:4:1: \"@friends\" is a set: only addresses come and go",
+                "hint: name @friends in the policy, in the set that is to have its members",
             ],
         );
         assert_eq!(members(lab, "blocked"), ["10.9.0.2", "192.0.2.2"], "nothing has changed");

@@ -206,6 +206,14 @@ impl Kernel {
         }
     }
 
+    /// A rule's totals.
+    pub fn counters_of_rule(&self, rule: u16) -> RuleCounters {
+        let mut sum = RuleCounters::default();
+        let values = self.rule_counters.get(&rule.into(), 0).expect("the counters can be read");
+        values.iter().for_each(|part| sum.add(part));
+        sum
+    }
+
     /// Tells the dataplane what interface a packet is about to come by.
     pub fn arrive(&mut self, index: u32, arrival: Arrival) {
         let interface = Interface { zone: arrival.zone, place: arrival.place, flags: self.flags, reserved: 0 };
@@ -443,10 +451,7 @@ impl Subject for Kernel {
     }
 
     fn rule_counters(&mut self) -> RuleCounters {
-        let mut sum = RuleCounters::default();
-        let values = self.rule_counters.get(&THE_RULE.into(), 0).expect("the counters can be read");
-        values.iter().for_each(|part| sum.add(part));
-        sum
+        self.counters_of_rule(THE_RULE)
     }
 
     fn hold_datagrams(&mut self, held: bool) {
