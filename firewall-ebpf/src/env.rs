@@ -172,12 +172,12 @@ impl<C: Stages> Env for Kernel<'_, C> {
 
     #[inline(always)]
     fn established(&self, key: &FlowKey) -> Option<*mut Flow> {
-        maps::ESTABLISHED.get_ptr_mut(&on_stack(key)).map(<*mut LockedFlow>::cast)
+        maps::ESTABLISHED.get_ptr_mut(on_stack(key)).map(<*mut LockedFlow>::cast)
     }
 
     #[inline(always)]
     fn embryonic(&self, key: &FlowKey) -> Option<*mut Flow> {
-        maps::EMBRYONIC.get_ptr_mut(&on_stack(key))
+        maps::EMBRYONIC.get_ptr_mut(on_stack(key))
     }
 
     #[inline(always)]
@@ -232,7 +232,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
         };
         fill(flow);
         let flow: &Flow = flow;
-        insert(maps::EMBRYONIC.insert(&on_stack(key), flow, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
+        insert(maps::EMBRYONIC.insert(on_stack(key), flow, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
     }
 
     #[inline(always)]
@@ -253,7 +253,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
     #[inline(always)]
     fn retire(&self, key: &FlowKey) {
         // Absence is as good: the kernel may have evicted it.
-        let _ = maps::EMBRYONIC.remove(&on_stack(key));
+        let _ = maps::EMBRYONIC.remove(on_stack(key));
     }
 
     #[inline(always)]
@@ -267,7 +267,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
 
     #[inline(always)]
     fn fragment(&self, key: &FragmentKey) -> Option<*mut Fragment> {
-        maps::FRAGMENTS.get_ptr_mut(&on_stack(key))
+        maps::FRAGMENTS.get_ptr_mut(on_stack(key))
     }
 
     #[inline(always)]
@@ -288,7 +288,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
         let fragment = unsafe { &mut *fragment };
         fill(fragment);
         let fragment: &Fragment = fragment;
-        insert(maps::FRAGMENTS.insert(&on_stack(key), fragment, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
+        insert(maps::FRAGMENTS.insert(on_stack(key), fragment, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
     }
 
     #[inline(always)]
@@ -318,12 +318,12 @@ impl<C: Stages> Env for Kernel<'_, C> {
     fn with_history<R>(&self, key: &FlowKey, change: impl FnOnce(&mut History) -> R) -> Option<R> {
         // SAFETY: the pointer came from a lookup in this program run. Another CPU may change the entry too; see
         // firewall_common::normalize::history.
-        maps::HISTORIES.get_ptr_mut(&on_stack(key)).map(|history| change(unsafe { &mut *history }))
+        maps::HISTORIES.get_ptr_mut(on_stack(key)).map(|history| change(unsafe { &mut *history }))
     }
 
     #[inline(always)]
     fn insert_history(&self, key: &FlowKey, history: &History) -> Result<(), Reason> {
-        match insert(maps::HISTORIES.insert(&on_stack(key), history, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from)) {
+        match insert(maps::HISTORIES.insert(on_stack(key), history, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from)) {
             // Another CPU's packet of the flow began it.
             Ok(()) | Err(InsertError::Exists) => Ok(()),
             Err(InsertError::Refused) => Err(Reason::HistoryInsertFailed),

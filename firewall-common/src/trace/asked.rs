@@ -9,7 +9,7 @@ use crate::{
     event,
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey, stages},
-    hours::Week,
+    hours::{self, Week},
     limit::{Mark, Source, Word},
     normalize::{
         Profile, Room, check, edit,
@@ -59,10 +59,19 @@ impl<E: Env> Policies for Recorder<'_, E> {
         let rule = self.env.rule(slot, entry);
         if let Some(rule) = rule
             && matches!(self.current(), Some(Stage::Classify | Stage::Revalidate))
+            && self.is_in_force(slot, rule)
         {
             self.note(Seen::Entry { entry, rule: *rule });
         }
         rule
+    }
+}
+
+impl<E: Env> Recorder<'_, E> {
+    /// False for an entry that the search only passes over: its time is over, or it is not in its hours.
+    fn is_in_force(&self, slot: u32, rule: &Rule) -> bool {
+        let now = self.env.now();
+        hours::apply(self.env, slot, rule, now) == Some(true) && (rule.expires == 0 || now.0 < rule.expires)
     }
 }
 

@@ -264,7 +264,7 @@ pub fn carry(flow: &mut Flow, late: &Flow) {
 }
 
 /// Lets time pass for what the shadow remembers.
-#[cfg(feature = "testing")]
+#[cfg(feature = "memory")]
 pub const fn grow_older(flow: &mut Flow, by: Nanos) {
     if is_timed(flow) {
         flow.pending = flow.pending.wrapping_sub((by.0 >> SINCE_UNIT) as u32);
@@ -272,7 +272,7 @@ pub const fn grow_older(flow: &mut Flow, by: Nanos) {
 }
 
 /// A record without what two clocks make different.
-#[cfg(feature = "testing")]
+#[cfg(feature = "memory")]
 #[must_use]
 pub const fn timeless(mut flow: Flow) -> Flow {
     // Without a flag that says what it is it is a time, or was one.

@@ -22,6 +22,12 @@ fn drops(lab: &Lab, reason: &str) -> u64 {
     lab.json(&["counters"])["drops"][reason].as_u64().unwrap_or(0)
 }
 
+/// Who has joined the set `flooders`.
+fn live_member(lab: &Lab) -> Option<Value> {
+    let shown = lab.json(&["set", "list", "flooders"]);
+    shown["members"].as_array().expect("a list").iter().find(|member| member["live"] == true).cloned()
+}
+
 #[test]
 fn limits_hold_are_shown_and_what_ends_makes_room() {
     in_lab(|lab| {
@@ -75,7 +81,9 @@ fn a_source_over_its_limits_and_what_is_logged_are_told_unasked() {
         let told: Vec<_> = logged.iter().map(|line| (line["kind"].as_str(), line["reason"].as_str(), line["rule"].as_str())).collect();
         assert_eq!(told, [(Some("begun"), None, Some("in")), (Some("dropped"), Some("source-conn-limit"), Some("in"))], "{logged:?}");
         assert!(logged.iter().all(|line| line["logged"] == true && line["source"]["address"] == "10.9.0.2"), "{logged:?}");
-        eventually("the daemon acts", || lab.log().contains("10.9.0.2 is over a limit of rule in").then_some(()));
+        let member = eventually("the daemon acts", || live_member(lab));
+        assert_eq!((&member["address"], &member["because"]), (&"10.9.0.2".into(), &"over a limit of rule in".into()), "{member}");
+        assert!(member["seconds_left"].as_u64().is_some_and(|left| (500..=600).contains(&left)), "{member}");
 
         let listener = lab.listen(&["--json", "kind=overload", "--count", "1"]);
         // Once a second at most.
@@ -101,6 +109,24 @@ fn a_source_over_its_limits_and_what_is_logged_are_told_unasked() {
         let counters = lab.json(&["counters"]);
         assert_eq!(counters["events"]["log_failed"], 0);
         assert!(counters["events"]["logged"].as_u64() >= Some(5), "{counters}");
+    });
+}
+
+#[test]
+fn a_source_over_its_limits_is_cut_by_the_set_it_joins() {
+    in_lab(|lab| {
+        let block = "[[rule]]\nname = \"block\"\nfrom = \"outside @flooders\"\naction = \"drop\"\n";
+        let keys = "limits = { new-per-second-per-source = 2, overload = \"flooders\" }";
+        lab.write("10-base.toml", &format!("[set.flooders]\naddresses = []\n{block}{}", policy(keys)));
+        lab.start(&["--interface", "outside=box0"]);
+        assert!(lab.datagram_arrives(7000));
+        for port in 5001..5010 {
+            lab.send_datagram(port, b"x");
+        }
+        eventually("it is a member", || live_member(lab));
+        eventually("nothing of it passes", || (!lab.datagram_arrives(7000)).then_some(()));
+        lab.json(&["set", "remove", "flooders", "10.9.0.2"]);
+        eventually("it is let in again", || lab.datagram_arrives(7000).then_some(()));
     });
 }
 

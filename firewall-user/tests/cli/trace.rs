@@ -5,7 +5,7 @@ use std::{env, fs, io::Write as _, path::Path};
 use serde_json::Value;
 
 use crate::{
-    lab::{Lab, in_lab},
+    lab::{Lab, POLICY, in_lab},
     tables,
 };
 
@@ -93,6 +93,35 @@ fn exit_codes_say_what_was_expected() {
         lab.weir(&["trace", "tcp", "192.0.2.1", "10.9.0.1:1"]).refused_with(1, &["no route to 192.0.2.1", "--interface"]);
         lab.weir(&["trace", "eth9", "tcp", "10.9.0.2", "10.9.0.1:1"]).refused_with(1, &["eth9 is not attached"]);
         lab.weir(&["trace", "box0", "tcp", "10.9.0.2", "10.9.0.1:1", "-i", "spare"]).refused_with(2, &["one interface"]);
+    });
+}
+
+#[test]
+fn live_members_limits_and_hours_are_those_in_force() {
+    in_lab(|lab| {
+        let rules = "[set.blocked]\naddresses = []\n[[rule]]\nname = \"block\"\nfrom = \"outside @blocked\"\naction = \"drop\"\n\
+                     [[rule]]\nname = \"never\"\nto = \"self\"\nservice = \"tcp/7500\"\naction = \"allow\"\nhours = \"HOURS\"\n";
+        let minute = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::system());
+        let other = minute.datetime().checked_add(jiff::ToSpan::hours(12)).expect("a time").time();
+        let hours = format!("{:02}:00-{:02}:30", other.hour(), other.hour());
+        let limited = POLICY.replacen("action = \"allow\"", "limits = { flows = 1 }\naction = \"allow\"", 1);
+        lab.write("10-base.toml", &(rules.replace("HOURS", &hours) + &limited));
+        lab.start(&["--interface", "outside=box0"]);
+        let trace =
+            |port: &str, extra: &[&str]| lab.json(&[&["trace", "tcp", "10.9.0.2:50000", &format!("10.9.0.1:{port}")], extra].concat());
+        let rule = |trace: &Value| trace["packets"][0]["rule"]["name"].clone();
+        assert_eq!((fate(&trace("7000", &[])).0, rule(&trace("7000", &[]))), ("pass", "in".into()));
+        let out_of_hours = trace("7500", &[]);
+        assert_ne!(rule(&out_of_hours), "never", "{out_of_hours}");
+        let connection = lab.connect();
+        assert_eq!(fate(&trace("7000", &[])), ("drop", Some("conn-limit"), "admit"));
+        drop(connection);
+        lab.json(&["set", "add", "blocked", "10.9.0.2", "--cut-session"]);
+        let blocked = trace("7000", &[]);
+        assert_eq!((fate(&blocked), rule(&blocked)), (("drop", Some("acl-drop"), "classify"), "block".into()), "{blocked}");
+        let policies = lab.policies();
+        let asked = trace("7000", &["--policy", policies.to_str().expect("UTF-8")]);
+        assert_eq!(rule(&asked), "block", "a policy that is asked about has the members of its sets: {asked}");
     });
 }
 

@@ -12,6 +12,7 @@ use firewall_common::{
     rule::ZONE_SELF,
     time::Nanos,
     trace::Trace,
+    track::shadow,
     verdict::Verdict,
     wire::quote,
 };
@@ -168,7 +169,8 @@ impl Session {
     /// How the two sides' records of the packet's flow differ.
     fn compare_flow(&self, key: Option<&FlowKey>) -> Result<Option<String>, Failure> {
         let Some(key) = key else { return Ok(None) };
-        let without_times = |(flow, established)| (Flow { lock: 0, last_seen: 0, created: 0, handshake_micros: 0, ..flow }, established);
+        let without_times =
+            |(flow, established)| (Flow { lock: 0, last_seen: 0, created: 0, handshake_micros: 0, ..shadow::timeless(flow) }, established);
         let in_kernel = self.probe.known(key)?.flow.map(without_times);
         let on_host = self.world.flow(key).map(without_times);
         Ok((in_kernel != on_host).then(|| format!("the kernel has {in_kernel:?} of its flow, the host {on_host:?}")))
@@ -209,6 +211,7 @@ fn older(known: Known, by: Nanos) -> Known {
         flow.timeout = flow.timeout.saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX));
         flow.last_seen = flow.last_seen.saturating_sub(by.0);
         flow.created = flow.created.saturating_sub(by.0);
+        shadow::grow_older(&mut flow, by);
         (flow, established)
     });
     let history = known.history.map(|mut history| {
