@@ -587,6 +587,7 @@ const EMBRYONIC: u32 = 2;
 
 /// Removes what all tables have of a flow. A function of its own, for its copy of the key is too much for the frames of those who call it.
 #[inline(never)]
+#[expect(clippy::needless_borrows_for_generic_args, reason = "the key is lent: three copies of it would not fit the stack")]
 fn remove_everywhere(key: &FlowKey) -> u32 {
     let key = on_stack(key);
     let established = maps::ESTABLISHED.remove(&key).is_ok();
