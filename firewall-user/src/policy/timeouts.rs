@@ -11,8 +11,11 @@ use super::{
     pattern,
 };
 
+/// How many keys there are: a number of its own, for what lies in memory must not hang on what the keys say.
+const COUNT: usize = 12;
+
 /// The keys of a `timeouts` table, in the order of [`fields`].
-pub(super) const KEYS: [Key; 12] = [
+pub(super) const KEYS: [Key; COUNT] = [
     timeout("embryonic", Timeouts::DEFAULT.embryonic, "TCP before the handshake is complete, from the first SYN."),
     timeout("established", Timeouts::DEFAULT.established, "TCP."),
     timeout("half-closed", Timeouts::DEFAULT.half_closed, "TCP, one side's FIN is acknowledged."),
@@ -38,10 +41,10 @@ pub(super) struct Overrides {
     /// `idle-timeout`.
     pub(super) idle: Option<u32>,
     /// `timeouts`, by [`KEYS`].
-    pub(super) each: [Option<u32>; KEYS.len()],
+    pub(super) each: [Option<u32>; COUNT],
 }
 
-fn fields(timeouts: &mut Timeouts) -> [&mut u32; KEYS.len()] {
+fn fields(timeouts: &mut Timeouts) -> [&mut u32; COUNT] {
     let Timeouts {
         embryonic,
         established,
