@@ -206,24 +206,18 @@ fn read(path: &Path) -> Result<Option<Kept>, Failure> {
 
 #[cfg(test)]
 mod tests {
+    use xtask::scratch::Scratch;
+
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
 
-    struct Scratch(PathBuf);
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
-        }
-    }
-
     fn scratch(name: &str) -> Scratch {
-        Scratch(std::env::temp_dir().join(format!("weir-usage-{name}-{}", std::process::id())))
+        Scratch::create(&format!("usage-{name}")).expect("created")
     }
 
     fn open(scratch: &Scratch, maps: &str) -> Usage {
-        Usage::open_in(scratch.0.join("instance"), None, maps.to_owned())
+        Usage::open_in(scratch.path().join("instance"), None, maps.to_owned())
     }
 
     /// So many seconds after the machine was booted, at this second of the calendar.
@@ -279,8 +273,8 @@ mod tests {
     #[test]
     fn a_broken_file_begins_anew_and_is_written_over() {
         let scratch = scratch("broken");
-        fs::create_dir_all(scratch.0.join("instance")).expect("made");
-        let path = scratch.0.join("instance").join(FILE);
+        fs::create_dir_all(scratch.path().join("instance")).expect("made");
+        let path = scratch.path().join("instance").join(FILE);
         for text in ["{", "{\"version\":9,\"maps\":\"a\",\"rules\":{}}", "[]"] {
             fs::write(&path, text).expect("written");
             assert!(read(&path).is_err(), "{text}");

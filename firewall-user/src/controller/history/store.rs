@@ -111,21 +111,15 @@ pub(in crate::controller) fn make_private(directory: &Path, group: Option<u32>) 
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use xtask::scratch::Scratch;
+
     use super::{super::History, *};
     use crate::api::How;
 
-    struct Scratch(PathBuf);
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
-        }
-    }
-
     fn history(name: &str) -> (Scratch, History) {
-        let root = std::env::temp_dir().join(format!("weir-history-{name}-{}", std::process::id()));
-        let store = Store { directory: root.join("instance"), group: None };
-        (Scratch(root), History { store, index: Index::default() })
+        let scratch = Scratch::create(&format!("history-{name}")).expect("created");
+        let store = Store { directory: scratch.path().join("instance"), group: None };
+        (scratch, History { store, index: Index::default() })
     }
 
     fn add(history: &mut History, text: &str) -> Result<u64, Failure> {
@@ -146,7 +140,7 @@ mod tests {
         let (scratch, mut history) = history("kept");
         assert_eq!(add(&mut history, "one").expect("kept"), 1);
         assert_eq!(add(&mut history, "two").expect("kept"), 2);
-        let directory = scratch.0.join("instance");
+        let directory = scratch.path().join("instance");
         let again = Store { directory: directory.clone(), group: None };
         assert_eq!(again.index().expect("read"), history.index);
         assert_eq!(again.sources(1).expect("read")[0].text, "one");
@@ -163,7 +157,7 @@ mod tests {
         for _ in 0..super::super::KEPT + 5 {
             add(&mut history, "x").expect("kept");
         }
-        assert_eq!(fs::read_dir(scratch.0.join("instance")).expect("a directory").count(), super::super::KEPT + 1);
+        assert_eq!(fs::read_dir(scratch.path().join("instance")).expect("a directory").count(), super::super::KEPT + 1);
         assert!(history.store.sources(5).is_err() && history.store.sources(6).is_ok());
     }
 
@@ -173,7 +167,7 @@ mod tests {
         add(&mut history, "one").expect("kept");
         let before = history.index.clone();
         // A directory in the index's place.
-        let index = scratch.0.join("instance/history.json");
+        let index = scratch.path().join("instance/history.json");
         fs::remove_file(&index).expect("removed");
         fs::create_dir_all(index.join("x")).expect("made");
         let failure = add(&mut history, "two").expect_err("not writable");
@@ -185,7 +179,7 @@ mod tests {
     fn a_broken_index_is_told_of() {
         let (scratch, mut history) = history("broken");
         add(&mut history, "one").expect("kept");
-        let path = scratch.0.join("instance/history.json");
+        let path = scratch.path().join("instance/history.json");
         for (text, word) in [("{", "EOF"), ("{\"version\":2,\"next\":1,\"entries\":[]}", "version 2")] {
             fs::write(&path, text).expect("written");
             let failure = history.store.index().expect_err("broken");

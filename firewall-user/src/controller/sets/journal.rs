@@ -172,20 +172,14 @@ fn replay(line: &str, sets: &mut LiveSets) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use xtask::scratch::Scratch;
+
     use super::*;
 
-    struct Scratch(PathBuf);
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            drop(fs::remove_dir_all(&self.0));
-        }
-    }
-
     fn journal(name: &str) -> (Scratch, Journal) {
-        let directory = std::env::temp_dir().join(format!("weir-sets-{name}-{}", std::process::id()));
-        let journal = Journal { path: directory.join("instance/sets.jsonl"), group: None, sizes: None };
-        (Scratch(directory), journal)
+        let scratch = Scratch::create(&format!("sets-{name}")).expect("created");
+        let journal = Journal { path: scratch.path().join("instance/sets.jsonl"), group: None, sizes: None };
+        (scratch, journal)
     }
 
     fn delta(prefix: &str, until: Option<i64>, present: bool) -> Delta {
@@ -230,7 +224,7 @@ mod tests {
         assert_eq!(text.lines().count(), 3);
         fs::write(&journal.path, &text[..text.len() - 9]).expect("written");
         assert_eq!(listed(&journal.read()), [("192.0.2.1".to_owned(), None)]);
-        assert_eq!(fs::read_to_string(scratch.0.join("instance/.rejected.sets.jsonl")).expect("kept").len(), text.len() - 9);
+        assert_eq!(fs::read_to_string(scratch.path().join("instance/.rejected.sets.jsonl")).expect("kept").len(), text.len() - 9);
         // A daemon that begins with it writes it anew: what follows must not be glued to half a line.
         let mut again = Journal { path: journal.path.clone(), group: None, sizes: None };
         let mut sets = again.read();
