@@ -18,7 +18,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{seq::Seq, time::Nanos, verifier::opaque};
 
 /// Number of the layout of every pinned map. Raise it with any change of a map's key or value.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// An address of either family: 16 bytes in network order, IPv4 as `::ffff:a.b.c.d` (RFC 4291 §2.5.5.2).
 ///
@@ -240,6 +240,13 @@ pub struct Flow {
     /// Initial sequence number of a SYN, or of a second SYN-ACK, that waits for the packet which confirms it. Under bypass also since
     /// when the connection has been closed: see [`crate::track::shadow`].
     pub pending: u32,
+    /// What the flow carries, as a number; 0 when that is not known.
+    pub application: u8,
+    /// Packets that were looked at to find out.
+    pub looks: u8,
+    /// How far the flow's guard has come, as a number; 0 without one.
+    pub guard: u8,
+    pub reserved: [u8; 5],
 }
 
 /// Bits of [`Flow::flags`].
@@ -560,4 +567,4 @@ impl Peer {
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<Peer>() == 48);
-const _: () = assert!(size_of::<Flow>() == 152);
+const _: () = assert!(size_of::<Flow>() == 160);

@@ -1,5 +1,6 @@
 //! Headers as they are on the wire: one protocol a file. Field accessors return host order; nothing here panics.
 
+pub mod ctcp;
 pub mod ethernet;
 pub mod gre;
 pub mod icmp;
