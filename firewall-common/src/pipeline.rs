@@ -379,7 +379,9 @@ pub fn unconfirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, o
         *outcome = Outcome::new(Verdict::Drop(Reason::NoPolicy), rule.number, Event::None);
         return Step::Look;
     }
+    // A handshake is timed by it, and what it says holds for the rest of the packet's way: the clock of ticks lags behind what began the flow.
     let now = env.precise_now();
+    visit.now = now;
     let tracked = env.with_embryonic(&found, |flow| track_packet(visit, now, flow, rule));
     visit.needed = tracked.needed;
     let establish = match tracked.next {

@@ -44,6 +44,17 @@ const LINES_SHOWN: usize = 20;
 /// What the machine's lines about the job begin with.
 const MARK: &str = "weir-vm: ";
 
+/// Names how many times longer than on a machine of its own a thing may take where a scenario runs: one for which time counts asks
+/// [`slower`].
+pub const SLOWER: &str = "WEIR_TEST_SLOWER";
+/// What [`SLOWER`] says in the machine: each of its instructions is made of some dozens of this machine's. Its limits hold on a loaded one, too.
+pub const EMULATED: u32 = 5;
+
+/// How many times longer than usual a thing may take here.
+pub fn slower() -> u32 {
+    std::env::var(SLOWER).ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
+
 /// One thing to run in the machine.
 #[derive(Debug, Clone)]
 pub struct Task {

@@ -3,7 +3,7 @@
 //!
 //! The pipeline on the host judges every packet too: what the kernel makes of one, to the last byte, is what the host makes of it.
 
-use std::{borrow::BorrowMut, hash::Hash, ops::RangeInclusive, sync::Barrier, thread};
+use std::{borrow::BorrowMut, hash::Hash, ops::RangeInclusive, sync::Barrier, thread, time::Duration};
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun, TestRunOptions,
@@ -380,7 +380,12 @@ impl Subject for Kernel {
         for (key, _, _) in self.flows() {
             self.age_in_kernel(&key, by);
         }
-        for (key, mut fragment) in entries(&self.fragments) {
+        let fragments = entries(&self.fragments);
+        // A datagram has no time of its own that could be made shorter, so the machine has to have been up for as long.
+        while !fragments.is_empty() && monotonic().0 < by.0 {
+            thread::sleep(Duration::from_millis(100));
+        }
+        for (key, mut fragment) in fragments {
             fragment.since = fragment.since.saturating_sub(by.0);
             self.fragments.insert(key, fragment, BPF_EXIST).expect("the fragment was there");
         }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     netns::CARDS,
     progress,
-    vm::{self, Ended, Task},
+    vm::{self, EMULATED, Ended, SLOWER, Task},
 };
 
 pub(super) const TITLE: &str = "kernel 6.1: the programs load, judge as on the host, and hold over virtio network cards";
@@ -34,7 +34,7 @@ pub(super) fn perform(weir: Option<&Path>, shown: &progress::Step) -> Result<Out
     let xtask = env::current_exe().context("cannot tell what program this is")?;
     for (name, cards) in SCENARIOS {
         let cards = if cards.is_empty() { String::new() } else { format!("{CARDS}='{}' ", cards.join(" ")) };
-        let command = format!("{cards}'{}' scenario {name} --weir '{}'", xtask.display(), weir.display());
+        let command = format!("{cards}{SLOWER}={EMULATED} '{}' scenario {name} --weir '{}'", xtask.display(), weir.display());
         tasks.push(Task { name: name.to_owned(), command });
     }
     let (release, ended) = vm::run(&tasks, PAIRS, PATIENCE, |line| shown.say(line))?;

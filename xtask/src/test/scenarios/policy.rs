@@ -10,11 +10,14 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use super::{ALLOWED, USUAL};
-use crate::test::{
-    lab::{Lab, wait_for},
-    load::Pump,
-    network::Family,
-    stream::joined,
+use crate::{
+    test::{
+        lab::{Lab, wait_for},
+        load::Pump,
+        network::Family,
+        stream::joined,
+    },
+    vm,
 };
 
 const CHANGES: u32 = 50;
@@ -89,12 +92,13 @@ pub fn cut(lab: &mut Lab) -> Result<String> {
     let pump = Pump::start(lab.pair(Family::V4, ALLOWED)?)?;
     pump.flows_on(1 << 20)?;
     lab.no_drops()?;
+    let soon = SOON * vm::slower();
     // From the moment the command was given: how long it takes counts.
     let given = Instant::now();
     lab.weir.apply(&deny)?;
-    wait_for("the flow's bytes to stop", || Ok(pump.last_arrival().elapsed() > SOON))?;
+    wait_for("the flow's bytes to stop", || Ok(pump.last_arrival().elapsed() > soon))?;
     let after = pump.last_arrival().saturating_duration_since(given);
-    ensure!(after < SOON, "bytes still arrived {after:?} after the change of policy");
+    ensure!(after < soon, "bytes still arrived {after:?} after the change of policy");
     let dropped = lab.only_drops("acl-drop", 1..=u64::MAX)?;
     ensure!(lab.flows(&["port=7000"])?.is_empty(), "a flow that is denied is still listed");
     Ok(format!("last byte {after:.1?} after the command, {dropped} × acl-drop"))
