@@ -15,6 +15,8 @@ pub mod map {
     pub const SCHEDULES: &str = "SCHEDULES";
     pub const HISTORIES: &str = "HISTORIES";
     pub const SEGMENTS: &str = "SEGMENTS";
+    /// Where packets of established flows are lost: [`crate::quality`].
+    pub const QUALITIES: &str = "QUALITIES";
     pub const ADDRESSES: &str = "ADDRESSES";
     pub const SERVICES: &str = "SERVICES";
     pub const COUNTERS: &str = "COUNTERS";
@@ -40,7 +42,7 @@ pub mod map {
     pub const POLICY: [&str; 7] = [RULES, ROWS, BLOCKS, PROFILES, SCHEDULES, ADDRESSES, SERVICES];
 
     /// All that are pinned.
-    pub const PINNED: [&str; 24] = [
+    pub const PINNED: [&str; 25] = [
         ESTABLISHED,
         EMBRYONIC,
         FRAGMENTS,
@@ -53,6 +55,7 @@ pub mod map {
         SCHEDULES,
         HISTORIES,
         SEGMENTS,
+        QUALITIES,
         ADDRESSES,
         SERVICES,
         COUNTERS,
@@ -78,7 +81,7 @@ pub mod program {
 
 #[cfg(feature = "user")]
 mod pod {
-    use crate::{config, counter, event, flow, fragment, hours, limit, normalize, rule};
+    use crate::{config, counter, event, flow, fragment, hours, limit, normalize, quality, rule};
 
     macro_rules! pod {
         ($($type:ty),+ $(,)?) => {
@@ -108,6 +111,7 @@ mod pod {
         normalize::history::History,
         normalize::retransmission::Digest,
         normalize::retransmission::Start,
+        quality::Quality,
         rule::AddressPrefix,
         rule::Block,
         rule::Row,

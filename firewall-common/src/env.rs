@@ -16,6 +16,7 @@ use crate::{
     packet::Packet,
     parse::Descriptor,
     pipeline::{self, Step},
+    quality::{self, Quality},
     reason::Reason,
     relate,
     time::Nanos,
@@ -148,6 +149,9 @@ pub trait Env: Policies {
     /// # Errors
     /// [`Reason::HistoryInsertFailed`].
     fn insert_history(&self, key: &FlowKey, history: &History) -> Result<(), Reason>;
+    /// Reads or changes what is known of an established flow's quality; `None` when nothing is. `make`: when nothing is there, begin it; it
+    /// may find no room.
+    fn with_quality<R>(&self, key: &FlowKey, make: bool, change: impl FnOnce(&mut Quality) -> R) -> Option<R>;
     /// What is remembered of the data that began here.
     fn digest(&self, start: &Start) -> Option<Digest>;
     /// Remembers data. The table forgets what is oldest, and may forget this one at once.
@@ -214,6 +218,14 @@ pub trait Env: Policies {
         Self: Sized,
     {
         normalize::remember(self, visit, last_ack);
+    }
+
+    /// Takes a packet into what is known of its flow's quality: [`quality::observe`].
+    fn observe<P: Packet>(&self, packet: &P, visit: &mut Visit)
+    where
+        Self: Sized,
+    {
+        quality::observe(packet, self, visit);
     }
 
     /// Stage *normalize*, at the end: [`edit::rewrite`].

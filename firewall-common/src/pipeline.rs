@@ -26,6 +26,7 @@ use crate::{
     normalize::{self, randomize},
     packet::Packet,
     parse::Kind,
+    quality,
     reason::Reason,
     relate,
     rule::{Action, Rule, ZONE_SELF, rule_flags},
@@ -120,7 +121,7 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
     }
     match step {
         Step::Steady | Step::Needed => return Ok(step),
-        Step::Done => tracked_to_its_end(env, visit, outcome),
+        Step::Done => tracked_to_its_end(packet, env, visit, outcome),
         _ => env.first(packet, visit, outcome),
     }
     if visit.descriptor.piece.more {
@@ -131,9 +132,12 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
 
 /// What is left to do for a packet of a known flow. Not where it is tracked: all that is called from there adds to one stack.
 #[inline(always)]
-fn tracked_to_its_end<E: Env>(env: &E, visit: &Visit, outcome: &Outcome) {
+fn tracked_to_its_end<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &Outcome) {
     if visit.learned {
-        normalize::after(env, visit, visit.last_ack);
+        normalize::after(env, visit, visit.numbers.other_ack);
+    }
+    if visit.observed && quality::concerns(&visit.descriptor) {
+        env.observe(packet, visit);
     }
     if matches!(outcome.event, Event::Over) {
         limit::close(env, &visit.descriptor.key);
@@ -230,22 +234,20 @@ struct Tracked {
     rule: u16,
     /// [`Visit::needed`].
     needed: u8,
-    /// Highest acknowledgement the packet's receiver had sent before.
-    last_ack: u32,
 }
 
 impl Tracked {
     /// A verdict that nothing was tracked for.
     #[inline(always)]
     const fn untracked(verdict: Verdict, next: Next, rule: u16) -> Self {
-        Self { verdict, next, rule, needed: 0, last_ack: 0 }
+        Self { verdict, next, rule, needed: 0 }
     }
 }
 
 /// Takes the packet into the flow's record. A record that is not this flow's any more, or whose time is over, asks for the packet to be
 /// judged as a first one.
 #[inline(always)]
-fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Tracked {
+fn track_packet(visit: &mut Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Tracked {
     if flow.identity != FlowKey::identity(&visit.descriptor.key) || flow.expired(now, visit.settings.timeout_scale) {
         return Tracked::untracked(Verdict::NoLearn, Next::Reopen, NO_RULE);
     }
@@ -259,6 +261,8 @@ fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Trac
     if matches!(sender, Sender::Responder) && flow.responder_interface == 0 && !visit.arrival.egress {
         flow.responder_interface = visit.arrival.place;
     }
+    let (from, to) = flow.peers_mut(sender);
+    visit.numbers.take(from, to);
     let merged = visit.arrival.egress || visit.software;
     let generation = visit.settings.generation;
     let context = Context {
@@ -271,10 +275,8 @@ fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Trac
         checks: rule.checks,
         merged,
     };
-    let (_, to) = flow.peers_mut(sender);
-    let last_ack = to.ack;
     let transition = track::step(flow, &context);
-    Tracked { verdict: transition.verdict, next: transition.next, rule: flow.rule, needed: transition.needed, last_ack }
+    Tracked { verdict: transition.verdict, next: transition.next, rule: flow.rule, needed: transition.needed }
 }
 
 /// Takes an ordinary segment into the record of a steady flow and returns the flow's rule, with [`PAST_WINDOW`] where that is to be counted;
@@ -358,7 +360,8 @@ pub fn confirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, out
     }
     let tracked = env.with_established(&found, |flow| track_packet(visit, visit.now, flow, rule));
     visit.needed = tracked.needed;
-    (visit.learned, visit.last_ack) = (matches!(tracked.verdict, Verdict::Learn), tracked.last_ack);
+    visit.learned = matches!(tracked.verdict, Verdict::Learn);
+    visit.observed = tracked.verdict.passes() && !matches!(tracked.next, Next::Reopen);
     conclude(&tracked, outcome)
 }
 

@@ -33,6 +33,7 @@ use firewall_common::{
     packet::Packet,
     parse::Descriptor,
     pipeline::Step,
+    quality::Quality,
     reason::Reason,
     rule::{AddressPrefix, Block, Dimension, MAX_BLOCKS, MAX_ENTRIES, MAX_ROWS, Row, Rule, ServicePrefix, ZONE_SELF},
     time::Nanos,
@@ -331,6 +332,20 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
+    fn with_quality<R>(&self, key: &FlowKey, make: bool, change: impl FnOnce(&mut Quality) -> R) -> Option<R> {
+        let key = on_stack(key);
+        let mut found = maps::QUALITIES.get_ptr_mut(key);
+        if found.is_none() && make {
+            let nothing = maps::NO_QUALITY.get(0)?;
+            // Whether this CPU makes it or another one: what is there now is what counts.
+            let _ = maps::QUALITIES.insert(key, nothing, u64::from(BPF_NOEXIST));
+            found = maps::QUALITIES.get_ptr_mut(key);
+        }
+        // SAFETY: the pointer came from a lookup in this program run. Another CPU may change the entry too; see firewall_common::quality.
+        found.map(|quality| change(unsafe { &mut *quality }))
+    }
+
+    #[inline(always)]
     fn digest(&self, start: &Start) -> Option<Digest> {
         // SAFETY: the value is copied at once; what another CPU could do to it meanwhile is to put another segment's in its place.
         unsafe { maps::SEGMENTS.get(start).copied() }
@@ -481,6 +496,11 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
+    fn observe<P: Packet>(&self, _packet: &P, visit: &mut Visit) {
+        self.context.observe(visit);
+    }
+
+    #[inline(always)]
     fn rewrite<P: Packet>(&self, _packet: &P, visit: &mut Visit) -> Result<(), Reason> {
         self.context.rewrite(visit)
     }
@@ -594,6 +614,7 @@ fn remove_everywhere(key: &FlowKey) -> u32 {
     let embryonic = maps::EMBRYONIC.remove(&key).is_ok();
     // Absence is as good.
     let _ = maps::HISTORIES.remove(&key);
+    let _ = maps::QUALITIES.remove(&key);
     if established {
         ESTABLISHED
     } else if embryonic {

@@ -20,6 +20,7 @@ use firewall_common::{
         profile::MAX_PROFILES,
         retransmission::{Digest, MAX_SEGMENTS, Start},
     },
+    quality::Quality,
     rule::{self, AddressPrefix, Block, Row, Rule, ServicePrefix},
     visit::Visit,
 };
@@ -70,6 +71,14 @@ pub static SCHEDULES: Array<Week> = Array::with_max_entries(2 * MAX_SCHEDULES as
 /// only. The dataplane inserts, changes and removes with the flow; the controller's sweep removes the rest.
 #[map]
 pub static HISTORIES: HashMap<FlowKey, History> = HashMap::with_max_entries(config::DEFAULT_ESTABLISHED, BPF_F_NO_PREALLOC);
+
+/// Where packets of established flows are lost, of those of which something out of the ordinary was seen. Sized and written as HISTORIES.
+#[map]
+pub static QUALITIES: HashMap<FlowKey, Quality> = HashMap::with_max_entries(config::DEFAULT_ESTABLISHED, BPF_F_NO_PREALLOC);
+
+/// What an entry of QUALITIES begins as: nobody writes it, so it is zero. On the stack there is no room for one.
+#[map]
+pub static NO_QUALITY: Array<Quality> = Array::with_max_entries(1, 0);
 
 /// Digests of recent data, for profiles that check retransmissions. Written by the dataplane alone.
 #[map]

@@ -17,6 +17,7 @@ use firewall_common::{
     packet::Packet,
     parse::{self, Descriptor},
     pipeline::{self, Step},
+    quality,
     reason::Reason,
     relate,
     visit::Visit,
@@ -96,6 +97,7 @@ pub trait Stages: EbpfContext {
     fn first(&self, visit: &mut Visit, outcome: &mut Outcome);
     fn check(&self, visit: &mut Visit) -> Result<(), Reason>;
     fn remember(&self, visit: &Visit, last_ack: u32);
+    fn observe(&self, visit: &mut Visit);
     fn rewrite(&self, visit: &mut Visit) -> Result<(), Reason>;
     fn first_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn later_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
@@ -121,7 +123,7 @@ macro_rules! stage {
     };
 }
 
-/// A part of stage *normalize* for one type of context. It tells a reason, or to go on.
+/// A part of stage *normalize*, or a stage as simple, for one type of context. It tells a reason, or to go on.
 macro_rules! normalizing {
     ($name:ident, $context:ty, $raw:ty, $used:ident, $frame:ident, $part:path) => {
         #[unsafe(no_mangle)]
@@ -154,6 +156,13 @@ macro_rules! remembering {
     };
 }
 
+/// [`quality::observe`] as the other parts are called: it finds no fault with any packet.
+#[inline(always)]
+fn observe<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit) -> Result<(), Reason> {
+    quality::observe(packet, kernel, visit);
+    Ok(())
+}
+
 /// A first packet is always settled, so its stage has no step to return.
 #[inline(always)]
 fn first<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit, outcome: &mut Outcome) -> Step {
@@ -174,7 +183,7 @@ macro_rules! stages {
         $context:ty, $raw:ty, $interface:ident, $used:ident, $frame:ident;
         $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $related:ident, $first:ident;
         $first_fragment:ident, $later_fragment:ident, $follow_fragment:ident, $remember_fragment:ident;
-        $check:ident, $remember:ident, $rewrite:ident, $report:ident
+        $check:ident, $remember:ident, $observe:ident, $rewrite:ident, $report:ident
     ) => {
         stage!($confirmed, $context, $raw, $used, $frame, pipeline::confirmed);
         stage!($unconfirmed, $context, $raw, $used, $frame, pipeline::unconfirmed);
@@ -187,6 +196,7 @@ macro_rules! stages {
         stage!($remember_fragment, $context, $raw, $used, $frame, fragment::stages::remember);
         normalizing!($check, $context, $raw, $used, $frame, check::check);
         remembering!($remember, $context, $raw, $used);
+        normalizing!($observe, $context, $raw, $used, $frame, observe);
         normalizing!($rewrite, $context, $raw, $used, $frame, edit::rewrite);
         stage!($report, $context, $raw, $used, $frame, report);
 
@@ -253,6 +263,11 @@ macro_rules! stages {
             }
 
             #[inline(always)]
+            fn observe(&self, visit: &mut Visit) {
+                let _ = $observe(self.as_ptr().cast(), visit);
+            }
+
+            #[inline(always)]
             fn rewrite(&self, visit: &mut Visit) -> Result<(), Reason> {
                 result($rewrite(self.as_ptr().cast(), visit))
             }
@@ -269,11 +284,11 @@ stages!(
     XdpContext, xdp_md, ingress_ifindex, data, XdpFrame;
     confirmed_xdp, unconfirmed_xdp, revalidate_xdp, related_xdp, first_xdp;
     first_fragment_xdp, later_fragment_xdp, follow_fragment_xdp, remember_fragment_xdp;
-    check_xdp, remember_xdp, rewrite_xdp, report_xdp
+    check_xdp, remember_xdp, observe_xdp, rewrite_xdp, report_xdp
 );
 stages!(
     TcContext, __sk_buff, ifindex, len, SkbFrame;
     confirmed_skb, unconfirmed_skb, revalidate_skb, related_skb, first_skb;
     first_fragment_skb, later_fragment_skb, follow_fragment_skb, remember_fragment_skb;
-    check_skb, remember_skb, rewrite_skb, report_skb
+    check_skb, remember_skb, observe_skb, rewrite_skb, report_skb
 );

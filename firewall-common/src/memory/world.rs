@@ -27,6 +27,7 @@ use crate::{
     },
     parse::Descriptor,
     pipeline::pipeline,
+    quality::Quality,
     reason::Reason,
     rule::{Block, Dimension, Row, Rule, ZONE_SELF},
     time::Nanos,
@@ -94,6 +95,7 @@ pub struct Faults {
     pub established: bool,
     pub fragments: bool,
     pub histories: bool,
+    pub qualities: bool,
     /// Another CPU holds every datagram's record.
     pub busy: bool,
     pub sources: bool,
@@ -122,6 +124,7 @@ pub struct World {
     /// Every packet comes in by a software device.
     pub software: Cell<bool>,
     histories: RefCell<HashMap<FlowKey, History>>,
+    qualities: RefCell<HashMap<FlowKey, Quality>>,
     digests: RefCell<Table<Start, Digest>>,
     room: RefCell<Room>,
     one_sided: RefCell<HashMap<u16, u32>>,
@@ -164,6 +167,7 @@ impl World {
             fragments: RefCell::new(Table::new(8192, true)),
             software: Cell::default(),
             histories: RefCell::default(),
+            qualities: RefCell::default(),
             digests: RefCell::new(Table::new(MAX_SEGMENTS as usize, true)),
             room: RefCell::default(),
             one_sided: RefCell::default(),
@@ -286,6 +290,12 @@ impl World {
         self.histories.borrow_mut().insert(*key, history);
     }
 
+    /// What is known of a flow's quality.
+    #[must_use]
+    pub fn quality(&self, key: &FlowKey) -> Option<Quality> {
+        self.qualities.borrow().get(key).copied()
+    }
+
     /// Makes the table hold this for the datagram.
     pub fn put_fragment(&self, key: &FragmentKey, fragment: Fragment) {
         // A table that forgets always has room.
@@ -324,6 +334,7 @@ impl World {
         self.embryonic.borrow_mut().entries.clear();
         self.fragments.borrow_mut().entries.clear();
         self.histories.borrow_mut().clear();
+        self.qualities.borrow_mut().clear();
         self.digests.borrow_mut().entries.clear();
         self.one_sided.borrow_mut().clear();
         self.limits.borrow_mut().clear();
@@ -538,6 +549,7 @@ impl Env for World {
         let established = self.established.borrow_mut().entries.remove(key).is_some();
         let embryonic = self.embryonic.borrow_mut().entries.remove(key).is_some();
         self.histories.borrow_mut().remove(key);
+        self.qualities.borrow_mut().remove(key);
         match (established, embryonic) {
             (true, _) => Removed::Established,
             (false, true) => Removed::Embryonic,
@@ -593,6 +605,14 @@ impl Env for World {
         }
         self.histories.borrow_mut().insert(*key, *history);
         Ok(())
+    }
+
+    fn with_quality<R>(&self, key: &FlowKey, make: bool, change: impl FnOnce(&mut Quality) -> R) -> Option<R> {
+        let mut qualities = self.qualities.borrow_mut();
+        if make && !self.faults.get().qualities {
+            qualities.entry(*key).or_default();
+        }
+        qualities.get_mut(key).map(change)
     }
 
     fn digest(&self, start: &Start) -> Option<Digest> {

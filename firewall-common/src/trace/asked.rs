@@ -19,6 +19,7 @@ use crate::{
     packet::Packet,
     parse::Descriptor,
     pipeline::{self, Step},
+    quality::Quality,
     reason::Reason,
     relate,
     rule::{Block, Dimension, Row, Rule},
@@ -182,6 +183,10 @@ impl<E: Env> Env for Recorder<'_, E> {
 
     fn insert_history(&self, key: &FlowKey, history: &History) -> Result<(), Reason> {
         self.env.insert_history(key, history)
+    }
+
+    fn with_quality<R>(&self, key: &FlowKey, make: bool, change: impl FnOnce(&mut Quality) -> R) -> Option<R> {
+        self.env.with_quality(key, make, change)
     }
 
     fn digest(&self, start: &Start) -> Option<Digest> {

@@ -18,6 +18,7 @@ use firewall_common::{
     hours::Week,
     limit::{Counts, Source},
     normalize::{Profile, history::History},
+    quality::Quality,
     rule::{self, AddressPrefix, Block, Row, Rule, ServicePrefix},
 };
 
@@ -32,6 +33,7 @@ pub struct Maps {
     pub(super) embryonic: Mutex<Table<FlowKey, Flow>>,
     pub(super) fragments: Mutex<Table<FragmentKey, Fragment>>,
     pub(super) histories: Mutex<Table<FlowKey, History>>,
+    pub(super) qualities: Mutex<Table<FlowKey, Quality>>,
     pub(super) interfaces: Mutex<Array<MapData, Interface>>,
     pub(super) rules: Mutex<Array<MapData, Rule>>,
     pub(super) profiles: Mutex<Array<MapData, Profile>>,
@@ -78,6 +80,7 @@ impl Maps {
             embryonic: Mutex::new(typed(ebpf, map::EMBRYONIC)?),
             fragments: Mutex::new(typed(ebpf, map::FRAGMENTS)?),
             histories: Mutex::new(typed(ebpf, map::HISTORIES)?),
+            qualities: Mutex::new(typed(ebpf, map::QUALITIES)?),
             interfaces: Mutex::new(typed(ebpf, map::INTERFACES)?),
             rules: Mutex::new(typed(ebpf, map::RULES)?),
             profiles: Mutex::new(typed(ebpf, map::PROFILES)?),
