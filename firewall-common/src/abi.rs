@@ -34,6 +34,14 @@ pub mod map {
     /// Records of what happened, for the controller.
     pub const EVENTS: &str = "EVENTS";
     pub const EVENT_COUNTERS: &str = "EVENT_COUNTERS";
+    /// What is known of established flows whose packets a stateful check refused.
+    pub const EVIDENCE: &str = "EVIDENCE";
+    /// The same of packets of no established flow, by conversation.
+    pub const STRAYS: &str = "STRAYS";
+    /// The same by source.
+    pub const STRANGERS: &str = "STRANGERS";
+    /// Entries of these that each CPU has begun. Not pinned.
+    pub const BEGINNINGS: &str = "BEGINNINGS";
     pub const AYA_LOGS: &str = "AYA_LOGS";
     /// The packet each CPU judges. Not pinned.
     pub const VISITS: &str = "VISITS";
@@ -42,7 +50,7 @@ pub mod map {
     pub const POLICY: [&str; 7] = [RULES, ROWS, BLOCKS, PROFILES, SCHEDULES, ADDRESSES, SERVICES];
 
     /// All that are pinned.
-    pub const PINNED: [&str; 25] = [
+    pub const PINNED: [&str; 28] = [
         ESTABLISHED,
         EMBRYONIC,
         FRAGMENTS,
@@ -67,6 +75,9 @@ pub mod map {
         ZONE_NAMES,
         EVENTS,
         EVENT_COUNTERS,
+        EVIDENCE,
+        STRAYS,
+        STRANGERS,
         AYA_LOGS,
     ];
 }
@@ -81,7 +92,7 @@ pub mod program {
 
 #[cfg(feature = "user")]
 mod pod {
-    use crate::{config, counter, event, flow, fragment, hours, limit, normalize, quality, rule};
+    use crate::{config, counter, event, evidence, flow, fragment, hours, limit, normalize, quality, rule};
 
     macro_rules! pod {
         ($($type:ty),+ $(,)?) => {
@@ -100,6 +111,10 @@ mod pod {
         counter::RuleCounters,
         event::Record,
         event::Tally,
+        evidence::Beginnings,
+        evidence::Evidence,
+        evidence::Stranger,
+        flow::Address,
         flow::Flow,
         flow::FlowKey,
         fragment::FragmentKey,

@@ -5,7 +5,8 @@ use crate::{
     classify::Policies,
     counter::{Counters, RuleCounters},
     event,
-    flow::{Flow, FlowKey},
+    evidence::{self, Evidence, Stranger},
+    flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey, stages},
     limit::{Mark, Source, Word},
     normalize::{
@@ -186,6 +187,19 @@ pub trait Env: Policies {
     /// sent in this second; those of logged rules are counted apart.
     fn emit(&self, kind: event::Kind, logged: bool, now: Nanos, fill: impl FnOnce(&mut event::Record));
 
+    /// Reads or changes what is remembered of refusals under this key; `None` when nothing is. `make`: begin it at nothing then, unless this
+    /// CPU has begun too many lately. `change` must call nothing of this trait but [`Self::with_established`].
+    fn with_evidence<R>(
+        &self,
+        table: evidence::Table,
+        key: &FlowKey,
+        make: bool,
+        now: Nanos,
+        change: impl FnOnce(&mut Evidence) -> R,
+    ) -> Option<R>;
+    /// The same of a source of strays.
+    fn with_stranger<R>(&self, source: &Address, make: bool, now: Nanos, change: impl FnOnce(&mut Stranger) -> R) -> Option<R>;
+
     /// Lends a copy of the visit, for the packet that the visit's packet quotes. The kernel keeps it off the stack, and has none when a map
     /// is not as it must be.
     fn aside<R>(&self, visit: &Visit, with: impl FnOnce(&mut Visit) -> R) -> Option<R> {
@@ -308,5 +322,13 @@ pub trait Env: Policies {
         Self: Sized,
     {
         event::report::report(self, visit, outcome);
+    }
+
+    /// Remembers a refusal that [concerns](evidence::concerns) `weir advise`: [`evidence::note`].
+    fn refused(&self, visit: &mut Visit, outcome: &mut Outcome)
+    where
+        Self: Sized,
+    {
+        evidence::note(self, visit, outcome);
     }
 }

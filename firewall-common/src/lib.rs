@@ -20,6 +20,7 @@ pub mod config;
 pub mod counter;
 pub mod env;
 pub mod event;
+pub mod evidence;
 pub mod flow;
 pub mod fragment;
 pub mod hours;

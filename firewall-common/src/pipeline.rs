@@ -19,6 +19,7 @@ use crate::{
     config::config_flags,
     env::{Env, InsertError, Notice},
     event::{Kind as Told, report},
+    evidence,
     flow::{Flow, FlowKey, Inspection, Sender, State, flow_flags, flow_marks, peer_flags},
     fragment,
     limit::{self, Holder},
@@ -54,6 +55,11 @@ pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Ve
     };
     if let Err(reason) = judged {
         outcome = Outcome::dropped(reason);
+    }
+    if let Verdict::Drop(reason) = outcome.verdict
+        && evidence::concerns(reason)
+    {
+        env.refused(visit, &mut outcome);
     }
     if visit.settings.event_kinds | u32::from(visit.tell) != 0 && report::kind(&outcome).is_some() {
         env.report(visit, &mut outcome);

@@ -20,6 +20,7 @@ use firewall_common::{
     counter::{Counters, RuleCounters},
     env::{Arrival, Env, Glance, InsertError, Notice, Removed, Settings},
     event::{self, Record},
+    evidence::{self, Evidence, Stranger},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
     hours::{MAX_SCHEDULES, Week},
@@ -596,9 +597,65 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
+    fn with_evidence<R>(
+        &self,
+        table: evidence::Table,
+        key: &FlowKey,
+        make: bool,
+        now: Nanos,
+        change: impl FnOnce(&mut Evidence) -> R,
+    ) -> Option<R> {
+        let table = match table {
+            evidence::Table::Flows => &maps::EVIDENCE,
+            evidence::Table::Strays => &maps::STRAYS,
+        };
+        let key = on_stack(key);
+        let found = match table.get_ptr_mut(&key) {
+            Some(found) => found,
+            None if !make || !may_begin(now) => return None,
+            None => {
+                let nothing = maps::NO_EVIDENCE.get(0)?;
+                // Whether this CPU makes it or another one: what is there now is what counts.
+                let _ = table.insert(&key, nothing, u64::from(BPF_NOEXIST));
+                table.get_ptr_mut(&key)?
+            }
+        };
+        // SAFETY: the pointer came from a lookup in this program run. Another CPU may change the entry too; see firewall_common::evidence.
+        Some(change(unsafe { &mut *found }))
+    }
+
+    #[inline(always)]
+    fn with_stranger<R>(&self, source: &Address, make: bool, now: Nanos, change: impl FnOnce(&mut Stranger) -> R) -> Option<R> {
+        let source = on_stack(source);
+        let found = match maps::STRANGERS.get_ptr_mut(&source) {
+            Some(found) => found,
+            None if !make || !may_begin(now) => return None,
+            None => {
+                let _ = maps::STRANGERS.insert(&source, Stranger::default(), u64::from(BPF_NOEXIST));
+                maps::STRANGERS.get_ptr_mut(&source)?
+            }
+        };
+        // SAFETY: as above.
+        Some(change(unsafe { &mut *found }))
+    }
+
+    #[inline(always)]
+    fn refused(&self, visit: &mut Visit, outcome: &mut Outcome) {
+        self.context.refused(visit, outcome);
+    }
+
+    #[inline(always)]
     fn report(&self, visit: &mut Visit, outcome: &mut Outcome) {
         self.context.report(visit, outcome);
     }
+}
+
+/// Whether this CPU may begin one more entry of what is remembered of refusals.
+#[inline(always)]
+fn may_begin(now: Nanos) -> bool {
+    let Some(beginnings) = maps::BEGINNINGS.get_ptr_mut(0) else { return false };
+    // SAFETY: this CPU's own element; of the two programs the later to store may undo the other's count.
+    unsafe { (*beginnings).admits(now) }
 }
 
 /// Where a flow was that has been removed.

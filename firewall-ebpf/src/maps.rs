@@ -10,7 +10,8 @@ use firewall_common::{
     config::{self, Config, Interface},
     counter::{COUNTER_PLACES, Counters, RuleCounters},
     event::{self, Record, Tally, rate::Rate},
-    flow::{Flow, FlowKey},
+    evidence::{self, Beginnings, Evidence, Stranger},
+    flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
     hours::{MAX_SCHEDULES, Week},
     limit::{self, Counts, Source},
@@ -152,6 +153,27 @@ pub static EVENT_RATES: PerCpuArray<Rate> = PerCpuArray::with_max_entries(event:
 /// Where this CPU puts an event's record together.
 #[map]
 pub static EVENT_SCRATCH: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
+
+/// What is known of established flows whose packets a stateful check refused. The dataplane inserts and changes; the controller forgets what is
+/// old. The kernel evicts the oldest.
+#[map]
+pub static EVIDENCE: LruHashMap<FlowKey, Evidence> = LruHashMap::with_max_entries(evidence::MAX_FLOWS, 0);
+
+/// The same of packets that are of no established flow, by conversation.
+#[map]
+pub static STRAYS: LruHashMap<FlowKey, Evidence> = LruHashMap::with_max_entries(evidence::MAX_STRAYS, 0);
+
+/// The same by source.
+#[map]
+pub static STRANGERS: LruHashMap<Address, Stranger> = LruHashMap::with_max_entries(evidence::MAX_STRANGERS, 0);
+
+/// How many entries of these this CPU has begun in this second.
+#[map]
+pub static BEGINNINGS: PerCpuArray<Beginnings> = PerCpuArray::with_max_entries(1, 0);
+
+/// An entry that nothing is known of yet: it is too large for the stack. Nobody writes it.
+#[map]
+pub static NO_EVIDENCE: Array<Evidence> = Array::with_max_entries(1, 0);
 
 /// When a message of each kind was last sent to the controller's log, by the number of the kind.
 #[map]

@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use firewall_common::{
     account::Outcome,
-    event, fragment,
+    event, evidence, fragment,
     normalize::{self, check, edit},
     packet::Packet,
     parse::{self, Descriptor},
@@ -104,6 +104,7 @@ pub trait Stages: EbpfContext {
     fn follow_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn remember_fragment(&self, visit: &mut Visit, outcome: &mut Outcome);
     fn report(&self, visit: &mut Visit, outcome: &mut Outcome);
+    fn refused(&self, visit: &mut Visit, outcome: &mut Outcome);
 }
 
 /// One stage for one type of context: a global function around the pipeline's.
@@ -177,13 +178,20 @@ fn report<P: Packet, C: Stages>(_packet: &P, kernel: &Kernel<'_, C>, visit: &mut
     Step::Done
 }
 
+/// Nor does what is remembered of its refusal.
+#[inline(always)]
+fn refused<P: Packet, C: Stages>(_packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+    evidence::note(kernel, visit, outcome);
+    Step::Done
+}
+
 /// The stages that need state, and the events, for one type of context.
 macro_rules! stages {
     (
         $context:ty, $raw:ty, $interface:ident, $used:ident, $frame:ident;
         $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $related:ident, $first:ident;
         $first_fragment:ident, $later_fragment:ident, $follow_fragment:ident, $remember_fragment:ident;
-        $check:ident, $remember:ident, $observe:ident, $rewrite:ident, $report:ident
+        $check:ident, $remember:ident, $observe:ident, $rewrite:ident, $report:ident, $refused:ident
     ) => {
         stage!($confirmed, $context, $raw, $used, $frame, pipeline::confirmed);
         stage!($unconfirmed, $context, $raw, $used, $frame, pipeline::unconfirmed);
@@ -199,6 +207,7 @@ macro_rules! stages {
         normalizing!($observe, $context, $raw, $used, $frame, observe);
         normalizing!($rewrite, $context, $raw, $used, $frame, edit::rewrite);
         stage!($report, $context, $raw, $used, $frame, report);
+        stage!($refused, $context, $raw, $used, $frame, refused);
 
         impl Stages for $context {
             #[inline(always)]
@@ -276,6 +285,11 @@ macro_rules! stages {
             fn report(&self, visit: &mut Visit, outcome: &mut Outcome) {
                 let _ = $report(self.as_ptr().cast(), visit, outcome);
             }
+
+            #[inline(always)]
+            fn refused(&self, visit: &mut Visit, outcome: &mut Outcome) {
+                let _ = $refused(self.as_ptr().cast(), visit, outcome);
+            }
         }
     };
 }
@@ -284,11 +298,11 @@ stages!(
     XdpContext, xdp_md, ingress_ifindex, data, XdpFrame;
     confirmed_xdp, unconfirmed_xdp, revalidate_xdp, related_xdp, first_xdp;
     first_fragment_xdp, later_fragment_xdp, follow_fragment_xdp, remember_fragment_xdp;
-    check_xdp, remember_xdp, observe_xdp, rewrite_xdp, report_xdp
+    check_xdp, remember_xdp, observe_xdp, rewrite_xdp, report_xdp, refused_xdp
 );
 stages!(
     TcContext, __sk_buff, ifindex, len, SkbFrame;
     confirmed_skb, unconfirmed_skb, revalidate_skb, related_skb, first_skb;
     first_fragment_skb, later_fragment_skb, follow_fragment_skb, remember_fragment_skb;
-    check_skb, remember_skb, observe_skb, rewrite_skb, report_skb
+    check_skb, remember_skb, observe_skb, rewrite_skb, report_skb, refused_skb
 );

@@ -14,6 +14,7 @@ use crate::{
     counter::{Counters, RuleCounters},
     env::{Arrival, Env, Glance, InsertError, Notice, Removed, Settings},
     event::{self, Tally, rate::Rate},
+    evidence::{self, Beginnings, Evidence, MAX_FLOWS, MAX_STRANGERS, MAX_STRAYS, Stranger},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
     hours::{MAX_SCHEDULES, Week},
@@ -132,6 +133,10 @@ pub struct World {
     sources: RefCell<Table<Source, Rc<Cell<Counts>>>>,
     counters: RefCell<HashMap<u8, Counters>>,
     rules: RefCell<HashMap<u16, RuleCounters>>,
+    evidence: RefCell<Table<FlowKey, Rc<Cell<Evidence>>>>,
+    strays: RefCell<Table<FlowKey, Rc<Cell<Evidence>>>>,
+    strangers: RefCell<Table<Address, Rc<Cell<Stranger>>>>,
+    beginnings: Cell<Beginnings>,
     notices: RefCell<Vec<Notice>>,
     events: RefCell<Vec<event::Record>>,
     event_rates: Cell<[Rate; event::Kind::SLOTS]>,
@@ -175,6 +180,10 @@ impl World {
             sources: RefCell::new(Table::new(MAX_SOURCES as usize, true)),
             counters: RefCell::default(),
             rules: RefCell::default(),
+            evidence: RefCell::new(Table::new(MAX_FLOWS as usize, true)),
+            strays: RefCell::new(Table::new(MAX_STRAYS as usize, true)),
+            strangers: RefCell::new(Table::new(MAX_STRANGERS as usize, true)),
+            beginnings: Cell::default(),
             notices: RefCell::default(),
             events: RefCell::default(),
             event_rates: Cell::default(),
@@ -339,6 +348,7 @@ impl World {
         self.one_sided.borrow_mut().clear();
         self.limits.borrow_mut().clear();
         self.sources.borrow_mut().entries.clear();
+        self.forget_refusals();
     }
 
     #[must_use]
@@ -373,6 +383,60 @@ impl World {
     #[must_use]
     pub fn source_counts(&self, source: &Source) -> Counts {
         self.sources.borrow().entries.get(source).map(|(counts, _)| counts.get()).unwrap_or_default()
+    }
+
+    /// What is remembered of refusals by flow or conversation.
+    #[must_use]
+    pub fn evidence(&self, table: evidence::Table) -> Vec<(FlowKey, Evidence)> {
+        self.evidence_table(table).borrow().entries.iter().map(|(key, (evidence, _))| (*key, evidence.get())).collect()
+    }
+
+    /// What is remembered of sources of strays.
+    #[must_use]
+    pub fn strangers(&self) -> Vec<(Address, Stranger)> {
+        self.strangers.borrow().entries.iter().map(|(source, (stranger, _))| (*source, stranger.get())).collect()
+    }
+
+    /// Refusals that were not remembered.
+    #[must_use]
+    pub fn missed_refusals(&self) -> u64 {
+        self.beginnings.get().missed
+    }
+
+    fn evidence_table(&self, table: evidence::Table) -> &RefCell<Table<FlowKey, Rc<Cell<Evidence>>>> {
+        match table {
+            evidence::Table::Flows => &self.evidence,
+            evidence::Table::Strays => &self.strays,
+        }
+    }
+
+    fn forget_refusals(&self) {
+        self.evidence.borrow_mut().entries.clear();
+        self.strays.borrow_mut().entries.clear();
+        self.strangers.borrow_mut().entries.clear();
+        self.beginnings.take();
+    }
+
+    /// What the table has for this key, or a new one if that is wanted and not too many have begun lately.
+    fn remembered<K: Copy + Eq + Hash, V: Default>(
+        &self,
+        table: &RefCell<Table<K, Rc<Cell<V>>>>,
+        key: &K,
+        make: bool,
+        now: Nanos,
+    ) -> Option<Rc<Cell<V>>> {
+        let mut table = table.borrow_mut();
+        if let Some(found) = table.get(key) {
+            return Some(found);
+        }
+        let mut beginnings = self.beginnings.get();
+        let admitted = make && beginnings.admits(now);
+        self.beginnings.set(beginnings);
+        if !admitted {
+            return None;
+        }
+        table.insert(*key, Rc::default()).ok()?;
+        table.get(key)
     }
 
     #[must_use]
@@ -719,5 +783,28 @@ impl Env for World {
         }
         self.event_rates.set(rates);
         self.tally.set(tally);
+    }
+
+    fn with_evidence<R>(
+        &self,
+        table: evidence::Table,
+        key: &FlowKey,
+        make: bool,
+        now: Nanos,
+        change: impl FnOnce(&mut Evidence) -> R,
+    ) -> Option<R> {
+        let found = self.remembered(self.evidence_table(table), key, make, now)?;
+        let mut evidence = found.get();
+        let result = change(&mut evidence);
+        found.set(evidence);
+        Some(result)
+    }
+
+    fn with_stranger<R>(&self, source: &Address, make: bool, now: Nanos, change: impl FnOnce(&mut Stranger) -> R) -> Option<R> {
+        let found = self.remembered(&self.strangers, source, make, now)?;
+        let mut stranger = found.get();
+        let result = change(&mut stranger);
+        found.set(stranger);
+        Some(result)
     }
 }

@@ -7,6 +7,7 @@ use crate::{
     counter::{Counters, RuleCounters},
     env::{Env, Glance, InsertError, Notice, Removed, Settings},
     event,
+    evidence::{self, Evidence, Stranger},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey, stages},
     hours::{self, Week},
@@ -352,5 +353,25 @@ impl<E: Env> Env for Recorder<'_, E> {
     fn report(&self, visit: &mut Visit, outcome: &mut Outcome) {
         // What an event says is no part of the packet's path.
         event::report::report(self.env, visit, outcome);
+    }
+
+    fn with_evidence<R>(
+        &self,
+        table: evidence::Table,
+        key: &FlowKey,
+        make: bool,
+        now: Nanos,
+        change: impl FnOnce(&mut Evidence) -> R,
+    ) -> Option<R> {
+        self.env.with_evidence(table, key, make, now, change)
+    }
+
+    fn with_stranger<R>(&self, source: &Address, make: bool, now: Nanos, change: impl FnOnce(&mut Stranger) -> R) -> Option<R> {
+        self.env.with_stranger(source, make, now, change)
+    }
+
+    fn refused(&self, visit: &mut Visit, outcome: &mut Outcome) {
+        // What is remembered of a refusal is no part of the packet's path.
+        evidence::note(self.env, visit, outcome);
     }
 }
