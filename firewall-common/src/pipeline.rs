@@ -267,8 +267,9 @@ fn track_packet(visit: &mut Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> 
     if matches!(sender, Sender::Responder) && flow.responder_interface == 0 && !visit.arrival.egress {
         flow.responder_interface = visit.arrival.place;
     }
+    let round_trip = flow.handshake_round_trip(sender);
     let (from, to) = flow.peers_mut(sender);
-    visit.numbers.take(from, to);
+    visit.numbers.take(from, to, round_trip);
     let merged = visit.arrival.egress || visit.software;
     let generation = visit.settings.generation;
     let context = Context {

@@ -43,7 +43,7 @@ fn open(side: &mut Side, hole: &Hole) {
 #[inline(always)]
 pub fn again(side: &mut Side, segment: &Segment, numbers: &Numbers, moment: &Moment) {
     let end = earlier(segment.seq.add(segment.length), Seq(numbers.end));
-    let filled = fill(side, segment.seq, end, moment, true);
+    let filled = fill(side, segment.seq, end, moment, numbers.round_trip, true);
     if filled != Filled::Nothing {
         return;
     }
@@ -69,7 +69,7 @@ const fn is_unclear(side: &Side, seq: Seq, acknowledged: Seq) -> bool {
 /// A packet with a number of its own comes late; nothing of its kind is ever sent again.
 #[inline(always)]
 pub fn overtaken(side: &mut Side, number: Seq, moment: &Moment) {
-    let _ = fill(side, number, number.add(1), moment, false);
+    let _ = fill(side, number, number.add(1), moment, 0, false);
 }
 
 #[inline(always)]
@@ -133,8 +133,8 @@ impl Step for Filling<'_> {
 
 /// Closes what lies from `start` to before `end` of the holes, and counts the packet that does it. What never `repeats` was overtaken.
 #[inline(always)]
-fn fill(side: &mut Side, start: Seq, end: Seq, moment: &Moment, repeats: bool) -> Filled {
-    let sender_micros = side.least_round_trip;
+fn fill(side: &mut Side, start: Seq, end: Seq, moment: &Moment, handshake: u32, repeats: bool) -> Filled {
+    let sender_micros = if side.least_round_trip != 0 { side.least_round_trip } else { handshake };
     let mut filling = Filling {
         holes: &mut side.holes,
         moment,

@@ -61,8 +61,9 @@ impl Hole {
     /// True when what fills the hole now was sent again, its first copy being lost; false when it was overtaken by what opened the hole.
     ///
     /// A timestamp tells for certain where the two differ: a repetition carries the time it was sent at. Within one tick of the sender's
-    /// clock, and without timestamps, a sender can have repeated only what it could know of: so many duplicate acknowledgements passed here,
-    /// long enough ago to reach it (`sender_micros`: the time from here to the sender and back, 0 when unknown), or its timer ran out.
+    /// clock, and without timestamps, a sender can have repeated only what it could know of: an answer that shows the hole passed here, long
+    /// enough ago to reach it (`sender_micros`: the time from here to the sender and back; when that is 0 for unknown, as many answers as make
+    /// it repeat), or its timer ran out.
     #[inline(always)]
     #[must_use]
     pub const fn was_lost(&self, moment: &Moment, sender_micros: u32) -> bool {
@@ -70,12 +71,15 @@ impl Hole {
             return Seq(moment.timestamp).after(Seq(self.timestamp));
         }
         let open = moment.now.since(Nanos(self.opened));
-        if open.0 >= SOONEST_TIMER.0 || self.answers >= ENOUGH_ANSWERS {
+        if open.0 >= SOONEST_TIMER.0 {
             return true;
         }
-        let known = open.as_micros_saturating().saturating_sub(self.answered);
+        if sender_micros == 0 {
+            return self.answers >= ENOUGH_ANSWERS;
+        }
         // A quarter less, for the sender may be nearer at times.
-        self.answers != 0 && sender_micros != 0 && known >= sender_micros - sender_micros / 4
+        let known = open.as_micros_saturating().saturating_sub(self.answered);
+        self.answers != 0 && known >= sender_micros - sender_micros / 4
     }
 }
 
@@ -109,8 +113,10 @@ mod tests {
         assert!(!answered.was_lost(&at(1_020, None), 20_000), "the complaint has not reached the sender");
         assert!(answered.was_lost(&at(1_030, None), 20_000));
         assert!(!answered.was_lost(&at(1_030, None), 0), "how far the sender is nobody knows");
-        assert!(Hole { answers: 3, ..answered }.was_lost(&at(1_011, None), 0));
-        assert!(Hole { answers: 3, timestamp: 5, timed: 1, ..answered }.was_lost(&at(1_011, Some(5)), 0), "one tick tells nothing");
+        let complained = Hole { answers: 3, ..answered };
+        assert!(complained.was_lost(&at(1_011, None), 0));
+        assert!(!complained.was_lost(&at(1_011, None), 20_000), "the complaints have not reached the sender");
+        assert!(Hole { timestamp: 5, timed: 1, ..complained }.was_lost(&at(1_011, Some(5)), 0), "one tick tells nothing");
     }
 
     #[test]

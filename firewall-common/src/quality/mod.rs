@@ -59,7 +59,8 @@ pub struct Numbers {
     /// The receiver's `end` and `ack`.
     pub other_end: u32,
     pub other_ack: u32,
-    pub unused: u32,
+    /// From here to the sender and back, as the handshake told it: microseconds, 0 for unknown.
+    pub round_trip: u32,
 }
 
 impl Numbers {
@@ -74,11 +75,12 @@ impl Numbers {
         reserved: 0,
         other_end: 0,
         other_ack: 0,
-        unused: 0,
+        round_trip: 0,
     };
 
     #[inline(always)]
-    pub const fn take(&mut self, from: &Peer, to: &Peer) {
+    pub const fn take(&mut self, from: &Peer, to: &Peer, round_trip: u32) {
+        self.round_trip = round_trip;
         self.end = from.end;
         self.ack = from.ack;
         self.edge = from.edge;

@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use super::Loss;
+
 /// One live flow, as `weir flows --json` prints it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Flow {
@@ -46,6 +48,13 @@ pub struct Both {
     pub to_initiator: u64,
 }
 
+impl std::ops::AddAssign for Both {
+    fn add_assign(&mut self, other: Self) {
+        self.to_responder = self.to_responder.saturating_add(other.to_responder);
+        self.to_initiator = self.to_initiator.saturating_add(other.to_initiator);
+    }
+}
+
 impl Both {
     #[must_use]
     pub const fn sum(self) -> u64 {
@@ -68,7 +77,7 @@ pub struct PerPeer {
 }
 
 /// What the path did to the flow, seen without touching it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     pub retransmitted: PerPeer,
     /// Holes that opened before this point.
@@ -79,6 +88,27 @@ pub struct Quality {
     pub handshake_milliseconds: Option<f64>,
     /// Packets `strict` would have refused.
     pub tolerated: u16,
+    /// Null for flows whose packets have no numbers to tell it by.
+    #[serde(default)]
+    pub loss: Option<LossByDirection>,
+    #[serde(default)]
+    pub round_trip_milliseconds: RoundTrip,
+}
+
+/// Where packets are lost, by direction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LossByDirection {
+    /// Of what the initiator sends.
+    pub to_responder: Loss,
+    /// Of what the responder sends.
+    pub to_initiator: Loss,
+}
+
+/// From Weir to each end and back; null while it is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoundTrip {
+    pub initiator: Option<f64>,
+    pub responder: Option<f64>,
 }
 
 /// The security associations of a flow, as its packets tell them.

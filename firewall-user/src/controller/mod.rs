@@ -16,6 +16,7 @@ mod live;
 mod lock;
 mod names;
 mod overload;
+mod quality;
 mod reload;
 mod report;
 mod server;
@@ -180,6 +181,7 @@ impl Controller {
         }
         let zone = state.names.zone_number(&request.zone).ok_or_else(|| Failure::failed(format!("zone {} has no number", request.zone)))?;
         let attached = dataplane.attach(&request.name, zone, request.mode)?;
+        self.sweep.ledger.forget_place(attached.place);
         log::info!("{} attached to zone {}, {} mode", attached.name, request.zone, attached.mode);
         Ok(())
     }
