@@ -1,5 +1,7 @@
 use serde::{Deserialize, Serialize};
 
+use super::OneSided;
+
 /// One live flow, as `weir flows --json` prints it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Flow {
@@ -27,6 +29,9 @@ pub struct Flow {
     pub needed: u16,
     /// Of ESP and AH, also in UDP; null while no SPI has been seen.
     pub ipsec: Option<Ipsec>,
+    /// Only one side of it comes by; null while both do, or it is too young to tell.
+    #[serde(default)]
+    pub one_sided: Option<OneSided>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
