@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Keys a condition may have, with an example each.
-const KEYS: [(&str, &str); 9] = [
+const KEYS: [(&str, &str); 10] = [
     ("zone", "zone=outside"),
     ("interface", "interface=eth0"),
     ("rule", "rule=vpn-clients"),
@@ -20,6 +20,7 @@ const KEYS: [(&str, &str); 9] = [
     ("port", "port=443"),
     ("protocol", "protocol=tcp"),
     ("flags", "flags=b"),
+    ("one-sided", "one-sided=yes"),
 ];
 /// Names of the inspection levels.
 const LEVELS: [&str; 3] = ["strict", "tolerant", "bypass"];
@@ -37,6 +38,8 @@ pub enum Condition {
     Protocol(String),
     /// Every letter is set.
     Flags(String),
+    /// Only one side of it comes by, or both do.
+    OneSided(bool),
 }
 
 /// Addresses that begin alike.
@@ -77,6 +80,7 @@ pub(crate) struct View<'a> {
     pub state: &'a str,
     pub inspection: &'a str,
     pub flags: &'a str,
+    pub one_sided: bool,
 }
 
 /// One of the two sides.
@@ -99,6 +103,7 @@ impl<'a> View<'a> {
             state: &flow.state,
             inspection: &flow.inspection,
             flags: &flow.flags,
+            one_sided: flow.one_sided.is_some(),
         }
     }
 }
@@ -116,6 +121,7 @@ impl Condition {
             Self::Port(port) => sides.iter().any(|side| side.port == *port),
             Self::Protocol(name) => view.protocol == name,
             Self::Flags(letters) => letters.chars().all(|letter| view.flags.contains(letter)),
+            Self::OneSided(wanted) => view.one_sided == *wanted,
         }
     }
 }
@@ -144,6 +150,11 @@ impl FromStr for Condition {
                 Self::Protocol(protocol::name(number).into_owned())
             }
             "flags" => Self::Flags(value.to_owned()),
+            "one-sided" => match value {
+                "yes" => Self::OneSided(true),
+                "no" => Self::OneSided(false),
+                _ => return Err(bad("it is yes or no".to_owned())),
+            },
             other => return Err(unknown(text, other, "flows", &KEYS)),
         })
     }
@@ -239,6 +250,7 @@ mod tests {
             quality: Quality::default(),
             needed: 0,
             ipsec: None,
+            one_sided: None,
         }
     }
 
@@ -257,10 +269,13 @@ mod tests {
             "port=10000",
             "protocol=6",
             "flags=b",
+            "one-sided=no",
         ] {
             assert!(matches(&[condition]), "{condition} should match");
         }
-        for condition in ["zone=dmz", "address=11.0.0.0/8", "address=::/0", "port=1", "protocol=udp", "state=established", "flags=bi"] {
+        for condition in
+            ["zone=dmz", "address=11.0.0.0/8", "address=::/0", "port=1", "protocol=udp", "state=established", "flags=bi", "one-sided=yes"]
+        {
             assert!(!matches(&[condition]), "{condition} should not match");
         }
         assert!(matches(&["zone=inside", "rule=vpn"]));
@@ -270,9 +285,19 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_a_hint() {
-        for text in
-            ["", "tcp", "port=", "port=x", "port=65536", "address=10.0.0.0/33", "address=::/129", "state=open", "zoen=a", "protocol=999"]
-        {
+        for text in [
+            "",
+            "tcp",
+            "port=",
+            "port=x",
+            "port=65536",
+            "address=10.0.0.0/33",
+            "address=::/129",
+            "state=open",
+            "zoen=a",
+            "protocol=999",
+            "one-sided=maybe",
+        ] {
             let failure = Filter::parse(&[text]).expect_err(text);
             assert!(failure.hint.is_some(), "{text}: no hint");
             assert_eq!(failure.kind.exit_code(), 2);

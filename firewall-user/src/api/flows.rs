@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::Loss;
+use super::{Loss, OneSided};
 
 /// One live flow, as `weir flows --json` prints it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub struct Flow {
     pub needed: u16,
     /// Of ESP and AH, also in UDP; null while no SPI has been seen.
     pub ipsec: Option<Ipsec>,
+    /// Only one side of it comes by; null while both do, or it is too young to tell.
+    #[serde(default)]
+    pub one_sided: Option<OneSided>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

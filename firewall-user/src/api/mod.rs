@@ -9,6 +9,7 @@ mod flows;
 mod history;
 mod import;
 mod interfaces;
+mod one_sided;
 mod policy;
 mod profiles;
 mod quality;
@@ -27,6 +28,7 @@ pub use flows::{Associations, Both, End, Flow, Ipsec, Killed, LossByDirection, P
 pub use history::{HistoryEntry, How, PolicyState, ShownPolicy};
 pub use import::{ImportedPolicy, NotCarriedOver};
 pub use interfaces::{AttachRequest, DetachRequest, Detached, Interface, Mode, ModeRequest};
+pub use one_sided::{Missing, OneSided, SilentAddress};
 pub use policy::{Applied, ApplyRequest, CONFIRM_SECONDS, Confirmation, Confirmed, PolicyInForce, RollbackRequest, RuleInForce};
 pub use profiles::Profile;
 pub use quality::{By, Ends, Figures, Loss, Place, QualityReport, Way};

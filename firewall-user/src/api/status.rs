@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Confirmation, Interface};
+use super::{Confirmation, Interface, SilentAddress};
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,6 +19,9 @@ pub struct Status {
     #[serde(default)]
     pub expiring: Vec<Expiring>,
     pub flows: u64,
+    /// Addresses whose packets should come by here and do not, though packets to them do.
+    #[serde(default)]
+    pub silent: Vec<SilentAddress>,
     pub uptime_seconds: u64,
     /// What an earlier controller left and this one took over; null after a new start.
     pub adopted: Option<Adopted>,

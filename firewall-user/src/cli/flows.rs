@@ -15,7 +15,7 @@ use crate::{
     args_conflicts_with_subcommands = true,
     after_help = "\
 Filters (all must hold): zone=outside interface=eth0 rule=NAME state=established inspection=bypass
-  address=10.0.0.0/8 port=443 protocol=tcp flags=b
+  address=10.0.0.0/8 port=443 protocol=tcp flags=b one-sided=yes
 
 Flags, in the manner of the ASA's show conn:
   U up                                  i incomplete (embryonic)
@@ -24,10 +24,12 @@ Flags, in the manner of the ASA's show conn:
   F initiator has sent a FIN            f responder has sent a FIN
   R a reset was accepted                r a FIN or reset has shortened the timer
   I initiator has sent                  O responder has sent
+  1 only one side comes by (--json says which interface the other should come by)
 
 Examples:
   weir flows
   weir flows inspection=bypass --json
+  weir flows one-sided=yes --json
   weir flows address=10.71.2.10 port=10000
   weir flows kill rule=old-vpn"
 )]

@@ -10,7 +10,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     task::{Context, Poll},
     time::Duration,
@@ -49,6 +49,8 @@ pub struct Events {
     told: Mutex<Option<mpsc::Receiver<Record>>>,
     made: Mutex<Made>,
     listeners: Mutex<Listeners>,
+    /// Kinds the daemon listens to itself.
+    own_kinds: AtomicU32,
     /// Of rules that are logged.
     log: FlowLog,
 }
@@ -83,7 +85,8 @@ impl Events {
         maps.config.set_event_kinds(0);
         maps.config.set_event_rate(rate);
         let (own, told) = mpsc::channel(OWN_QUEUE);
-        Self { maps, own, told: Mutex::new(Some(told)), made: Mutex::default(), listeners: Mutex::default(), log }
+        let own_kinds = AtomicU32::new(0);
+        Self { maps, own, told: Mutex::new(Some(told)), made: Mutex::default(), listeners: Mutex::default(), own_kinds, log }
     }
 
     /// Tells the end of a flow that the controller has removed, unless its end was told before.
@@ -152,9 +155,17 @@ impl Events {
         self.ask_for(&listeners);
     }
 
+    /// From here on the daemon itself listens to these kinds, and no others.
+    pub fn listen_itself(&self, kinds: u32) {
+        let listeners = held(&self.listeners);
+        self.own_kinds.store(kinds, Ordering::Relaxed);
+        self.ask_for(&listeners);
+    }
+
     /// Has the dataplane make the events that are listened to, and no others.
     fn ask_for(&self, listeners: &Listeners) {
-        let kinds = listeners.by_number.values().fold(0, |kinds, listener| kinds | listener.filter.kinds());
+        let own = if listeners.ended { 0 } else { self.own_kinds.load(Ordering::Relaxed) };
+        let kinds = listeners.by_number.values().fold(own, |kinds, listener| kinds | listener.filter.kinds());
         self.maps.config.set_event_kinds(kinds);
     }
 
@@ -237,6 +248,7 @@ pub(super) async fn forward(controller: Arc<Controller>, ring: EventRing) {
 
 impl Controller {
     fn tell(&self, records: &[Record]) {
+        records.iter().filter(|record| self.strays.want(record)).for_each(|record| self.strays.note(record));
         let acted_on = |record: &Record| record.has(marks::LOGGED) || record.kind == Kind::Overload as u8;
         if held(&self.events.listeners).by_number.is_empty() && !records.iter().any(acted_on) {
             return;

@@ -30,6 +30,7 @@ impl Controller {
         self.expire_rules()?;
         self.keep_hours()?;
         self.expire_members()?;
+        self.look_for_strays()?;
         if let Err(failure) = self.keep_usage(false) {
             log::warn!("{failure}");
         }

@@ -13,7 +13,7 @@ use super::{
     Controller, held,
     live::{LiveFlow, bytes, packets},
     names::Names,
-    quality,
+    one_sided, quality,
 };
 use crate::{
     api::{self, Associations, End, Failure, Ipsec, Killed, PerPeer, Quality, RoundTrip},
@@ -47,6 +47,10 @@ impl Controller {
             self.live.iter().map(|(key, live)| self.describe(&legend, &key, &live)).filter(|flow| filter.matches(flow)).collect();
         flows.sort_by_key(|flow| std::cmp::Reverse(flow.bytes.sum()));
         flows.truncate(limit.unwrap_or(usize::MAX));
+        if flows.iter().any(|flow| flow.one_sided.is_some()) {
+            let mut paths = self.paths();
+            flows.iter_mut().for_each(|flow| one_sided::place(flow, &mut paths));
+        }
         Ok(flows)
     }
 
@@ -99,6 +103,7 @@ impl Legend {
             (key.high_endpoint(), key.low_endpoint())
         };
         let idle = self.now.since(Nanos(flow.last_seen));
+        let one_sided = one_sided::judge(key.protocol, ip(&responder.address), flow, self.now).map(one_sided::unplaced);
         api::Flow {
             protocol: protocol::name(key.protocol).into_owned(),
             initiator: self.end(initiator, flow.from_zone, flow.initiator_interface),
@@ -107,7 +112,7 @@ impl Legend {
             inspection: Inspection::from_number(flow.inspection).name().to_owned(),
             rule: self.names.rule(flow.rule),
             application: None,
-            flags: letters(flow, live.table),
+            flags: letters(flow, live.table, one_sided.is_some()),
             packets: packets(flow),
             bytes: bytes(flow),
             rates: live.rates,
@@ -117,6 +122,7 @@ impl Legend {
             quality: counted(key.protocol, flow),
             needed: needed(flow),
             ipsec: ipsec(key.protocol, flow),
+            one_sided,
         }
     }
 
@@ -179,7 +185,7 @@ fn needed(flow: &Flow) -> u16 {
 }
 
 /// The flow in letters; `weir flows --help` explains them.
-fn letters(flow: &Flow, table: TableName) -> String {
+fn letters(flow: &Flow, table: TableName, one_sided: bool) -> String {
     let (initiator, responder) = (&flow.initiator, &flow.responder);
     let state = State::from_number(flow.state);
     let bypass = Inspection::from_number(flow.inspection) == Inspection::Bypass;
@@ -197,6 +203,7 @@ fn letters(flow: &Flow, table: TableName) -> String {
         ('r', flow.has(flow_flags::CLOSING) || flow.has(flow_flags::SHORTENED)),
         ('I', initiator.packets > 0),
         ('O', responder.packets > 0),
+        ('1', one_sided),
     ];
     letters.iter().filter(|(_, set)| *set).map(|(letter, _)| *letter).collect()
 }
@@ -209,13 +216,14 @@ mod tests {
     fn letters_follow_the_flow() {
         let sent = Peer { packets: 1, ..Peer::default() };
         let syn = Flow { state: State::SynSent as u8, initiator: sent, ..Flow::default() };
-        assert_eq!(letters(&syn, TableName::Embryonic), "iAI");
+        assert_eq!(letters(&syn, TableName::Embryonic, false), "iAI");
         let up = Flow { state: State::Established as u8, initiator: sent, responder: sent, ..Flow::default() };
-        assert_eq!(letters(&up, TableName::Established), "UIO");
+        assert_eq!(letters(&up, TableName::Established, false), "UIO");
         let bypass = Flow { state: State::Bypass as u8, inspection: Inspection::Bypass as u8, flags: flow_flags::RESET, ..up };
-        assert_eq!(letters(&bypass, TableName::Established), "UbRIO");
-        assert_eq!(letters(&Flow { tolerated: 1, ..bypass }, TableName::Established), "UbnRIO");
-        assert_eq!(letters(&Flow { tolerated: 1, ..up }, TableName::Established), "UIO", "tolerated is not needed");
+        assert_eq!(letters(&bypass, TableName::Established, false), "UbRIO");
+        assert_eq!(letters(&Flow { tolerated: 1, ..bypass }, TableName::Established, false), "UbnRIO");
+        assert_eq!(letters(&Flow { tolerated: 1, ..up }, TableName::Established, false), "UIO", "tolerated is not needed");
+        assert_eq!(letters(&syn, TableName::Embryonic, true), "iAI1");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod judge;
 mod live;
 mod lock;
 mod names;
+mod one_sided;
 mod overload;
 mod quality;
 mod reload;
@@ -50,6 +51,7 @@ use history::History;
 use live::Live;
 pub use lock::{EditLock, Lock};
 use names::Names;
+use one_sided::strays::Strays;
 use reload::PolicyState;
 pub use server::MAX_BODY;
 use start::Beginning;
@@ -66,6 +68,8 @@ pub struct Controller {
     live: Live,
     sweep: Sweep,
     events: Arc<Events>,
+    /// Answers that were dropped for want of a question.
+    strays: Strays,
     /// Opened once the maps are there to stay.
     usage: OnceLock<Usage>,
     /// Taken before `policy` where both are.
@@ -113,6 +117,7 @@ impl Controller {
             live: Live::default(),
             sweep: Sweep::new(Arc::clone(&events)),
             events,
+            strays: Strays::default(),
             usage: OnceLock::new(),
             dataplane: Mutex::new(dataplane),
             policy: Mutex::new(policy_state),

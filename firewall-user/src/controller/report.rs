@@ -26,6 +26,7 @@ impl Controller {
     pub fn status(&self) -> Result<Status, Failure> {
         let fill = self.sweep.last();
         let interfaces = self.interfaces();
+        let silent = self.silent_addresses();
         let state = held(&self.policy);
         let policy = state.in_force.as_ref().map(|in_force| PolicyStatus {
             path: in_force.path.display().to_string(),
@@ -45,6 +46,7 @@ impl Controller {
             confirmation,
             expiring: state.in_force.as_ref().map_or_else(Vec::new, |in_force| expiring(in_force, jiff::Timestamp::now())),
             flows: fill.embryonic + fill.established,
+            silent,
             uptime_seconds: self.started.elapsed().as_secs(),
             adopted: self.adopted,
             pid: process::id(),

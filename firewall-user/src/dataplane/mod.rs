@@ -43,7 +43,7 @@ pub use maps::Maps;
 pub use messages::Messages;
 pub use pin::Pins;
 pub use probe::{Fate, Known, Probe, Ran};
-pub use route::{Way, way};
+pub use route::{Router, Way, interface_names, way};
 pub use slots::Slots;
 pub use teardown::{detach_all, detach_one};
 

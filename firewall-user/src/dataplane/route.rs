@@ -1,6 +1,6 @@
 //! Where the kernel would send a packet to an address: by which interface, or to the box itself.
 
-use std::{io, net::IpAddr};
+use std::{collections::HashMap, io, net::IpAddr};
 
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
@@ -9,7 +9,7 @@ use netlink_packet_route::{
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-use super::DataplaneError;
+use super::{DataplaneError, netlink};
 
 /// Where an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +24,41 @@ pub enum Way {
 
 /// Asks the kernel for the way to `address`, in the network namespace of this thread.
 pub fn way(address: IpAddr) -> Result<Way, DataplaneError> {
-    ask(address).map_err(|source| DataplaneError::System { what: "asking for a route", source })
+    Router::open()?.way(address)
 }
 
-fn ask(address: IpAddr) -> io::Result<Way> {
+/// Names of the system's interfaces by index, in the network namespace of this thread.
+pub fn interface_names() -> Result<HashMap<u32, String>, DataplaneError> {
+    Ok(netlink::devices()?.into_iter().map(|device| (device.index, device.name)).collect())
+}
+
+/// Who knows the ways, in the network namespace of the thread that opened it.
+#[derive(Debug)]
+pub struct Router(Socket);
+
+impl Router {
+    pub fn open() -> Result<Self, DataplaneError> {
+        connect().map(Self).map_err(failed)
+    }
+
+    /// The way to `address`, as a packet of the box itself would take it: rules that look at marks or interfaces do not count.
+    pub fn way(&mut self, address: IpAddr) -> Result<Way, DataplaneError> {
+        ask(&mut self.0, address).map_err(failed)
+    }
+}
+
+const fn failed(source: io::Error) -> DataplaneError {
+    DataplaneError::System { what: "asking for a route", source }
+}
+
+fn connect() -> io::Result<Socket> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
+    Ok(socket)
+}
+
+fn ask(socket: &mut Socket, address: IpAddr) -> io::Result<Way> {
     let mut route = RouteMessage::default();
     (route.header.address_family, route.header.destination_prefix_length) =
         if address.is_ipv4() { (AddressFamily::Inet, 32) } else { (AddressFamily::Inet6, 128) };

@@ -25,6 +25,9 @@ pub fn status(status: &Status) -> anyhow::Result<()> {
         line(&ends(rule))?;
     }
     line(&format!("flows    {}", status.flows))?;
+    for silent in &status.silent {
+        line(&format!("one side {}", silent.why))?;
+    }
     if let Some(adopted) = status.adopted {
         line(&format!("adopted  {} flows, {} interfaces, policy generation {}", adopted.flows, adopted.interfaces, adopted.generation))?;
     }
