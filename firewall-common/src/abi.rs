@@ -14,6 +14,8 @@ pub mod map {
     /// The hours of rules, both slots.
     pub const SCHEDULES: &str = "SCHEDULES";
     pub const HISTORIES: &str = "HISTORIES";
+    /// What guards remember of flows, beside their records.
+    pub const GUARDS: &str = "GUARDS";
     pub const SEGMENTS: &str = "SEGMENTS";
     pub const ADDRESSES: &str = "ADDRESSES";
     pub const SERVICES: &str = "SERVICES";
@@ -40,7 +42,7 @@ pub mod map {
     pub const POLICY: [&str; 7] = [RULES, ROWS, BLOCKS, PROFILES, SCHEDULES, ADDRESSES, SERVICES];
 
     /// All that are pinned.
-    pub const PINNED: [&str; 24] = [
+    pub const PINNED: [&str; 25] = [
         ESTABLISHED,
         EMBRYONIC,
         FRAGMENTS,
@@ -52,6 +54,7 @@ pub mod map {
         PROFILES,
         SCHEDULES,
         HISTORIES,
+        GUARDS,
         SEGMENTS,
         ADDRESSES,
         SERVICES,
@@ -78,7 +81,7 @@ pub mod program {
 
 #[cfg(feature = "user")]
 mod pod {
-    use crate::{config, counter, event, flow, fragment, hours, limit, normalize, rule};
+    use crate::{config, counter, event, flow, fragment, guard, hours, limit, normalize, rule};
 
     macro_rules! pod {
         ($($type:ty),+ $(,)?) => {
@@ -101,6 +104,7 @@ mod pod {
         flow::FlowKey,
         fragment::FragmentKey,
         fragment::Fragment,
+        guard::Guard,
         hours::Week,
         limit::Counts,
         limit::Source,

@@ -7,6 +7,7 @@ use crate::{
     event,
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey, stages},
+    guard::{self, Guard},
     limit::{Mark, Source, Word},
     normalize::{
         self, Profile, Room, check, edit,
@@ -148,6 +149,12 @@ pub trait Env: Policies {
     /// # Errors
     /// [`Reason::HistoryInsertFailed`].
     fn insert_history(&self, key: &FlowKey, history: &History) -> Result<(), Reason>;
+    /// Reads or changes what a flow's guards remember, alone; `None` when nothing is. `change` must call nothing of this trait.
+    fn with_guard<R>(&self, key: &FlowKey, change: impl FnOnce(&mut Guard) -> R) -> Option<R>;
+    /// Begins it with nothing in it, unless it is there.
+    /// # Errors
+    /// [`Reason::GuardInsertFailed`].
+    fn insert_guard(&self, key: &FlowKey) -> Result<(), Reason>;
     /// What is remembered of the data that began here.
     fn digest(&self, start: &Start) -> Option<Digest>;
     /// Remembers data. The table forgets what is oldest, and may forget this one at once.
@@ -214,6 +221,24 @@ pub trait Env: Policies {
         Self: Sized,
     {
         normalize::remember(self, visit, last_ack);
+    }
+
+    /// Stage *guard*, before tracking: [`guard::check`].
+    /// # Errors
+    /// The reason to drop the packet for.
+    fn guard<P: Packet>(&self, packet: &P, visit: &mut Visit) -> Result<(), Reason>
+    where
+        Self: Sized,
+    {
+        guard::check(packet, self, visit)
+    }
+
+    /// Stage *guard*, after tracking: [`guard::learn`].
+    fn teach_guard(&self, visit: &mut Visit)
+    where
+        Self: Sized,
+    {
+        guard::learn(self, visit);
     }
 
     /// Stage *normalize*, at the end: [`edit::rewrite`].

@@ -22,6 +22,7 @@ pub mod env;
 pub mod event;
 pub mod flow;
 pub mod fragment;
+pub mod guard;
 pub mod hours;
 pub mod limit;
 #[cfg(feature = "memory")]

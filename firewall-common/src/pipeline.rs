@@ -6,8 +6,8 @@
 //!                         └ ICMP error → relate ───────────────────────┘
 //! ```
 //!
-//! Stage *normalize* stands at several places: before and while a flow's record is changed, and at the end, where a packet that passes is
-//! changed itself.
+//! Stage *guard* stands before *track* and after it, for flows whose rule has one. Stage *normalize* stands at several places: before and
+//! while a flow's record is changed, and at the end, where a packet that passes is changed itself.
 //!
 //! Every packet goes through [`pipeline`], in every program, and leaves through [`account`](crate::account::account).
 
@@ -20,7 +20,7 @@ use crate::{
     env::{Env, InsertError, Notice},
     event::{Kind as Told, report},
     flow::{Flow, FlowKey, Inspection, Sender, State, flow_flags, flow_marks, peer_flags},
-    fragment,
+    fragment, guard,
     limit::{self, Holder},
     neighbour,
     normalize::{self, randomize},
@@ -56,6 +56,9 @@ pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Ve
     }
     if visit.settings.event_kinds | u32::from(visit.tell) != 0 && report::kind(&outcome).is_some() {
         env.report(visit, &mut outcome);
+    }
+    if visit.guard.turned != 0 {
+        guard::tell(env, visit);
     }
     account::account(env, visit, &outcome)
 }
@@ -111,6 +114,12 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
             outcome.verdict = Verdict::Drop(reason);
             return Ok(Step::Done);
         }
+        if visit.guard.wants != 0
+            && let Err(reason) = env.guard(packet, visit)
+        {
+            outcome.verdict = Verdict::Drop(reason);
+            return Ok(Step::Done);
+        }
         visit.revalidated = true;
         step = look_up(packet, env, visit, outcome);
     }
@@ -131,9 +140,12 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
 
 /// What is left to do for a packet of a known flow. Not where it is tracked: all that is called from there adds to one stack.
 #[inline(always)]
-fn tracked_to_its_end<E: Env>(env: &E, visit: &Visit, outcome: &Outcome) {
+fn tracked_to_its_end<E: Env>(env: &E, visit: &mut Visit, outcome: &Outcome) {
     if visit.learned {
         normalize::after(env, visit, visit.last_ack);
+        if visit.guard.wants != 0 {
+            env.teach_guard(visit);
+        }
     }
     if matches!(outcome.event, Event::Over) {
         limit::close(env, &visit.descriptor.key);
@@ -269,6 +281,7 @@ fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Trac
         timeouts: &rule.timeouts,
         expires: Nanos(rule.expires),
         checks: rule.checks,
+        guarded: rule.flags & rule_flags::GUARDED != 0,
         merged,
     };
     let (_, to) = flow.peers_mut(sender);
@@ -321,7 +334,8 @@ fn adopt(visit: &Visit, flow: &mut Flow, decision: &Decision, rule: &Rule) -> (H
     // A connection that is over, and only waits for what may still be on its way, counts against nothing.
     let marks = if flow.marks & flow_marks::OVER == 0 { admit::marks_under(rule) } else { 0 };
     flow.marks = flow.marks & !(flow_marks::LIMITED | flow_marks::LOGGED) | marks;
-    track::relevel(flow, visit.descriptor.kind, decision.inspection());
+    let inspection = guard::proof::adopted_level(flow, rule, decision.inspection());
+    track::relevel(flow, visit.descriptor.kind, inspection);
     flow.timeout = timeout::of(flow, visit.descriptor.key.protocol, &rule.timeouts);
     (before, Holder::of(flow))
 }
@@ -352,7 +366,7 @@ pub fn confirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, out
     if is_over(visit, rule) {
         return Step::Stale;
     }
-    if normalize::asks(visit, rule, glance.features, true) {
+    if normalize::asks(visit, rule, glance.features, true) | guard::asks(visit, rule, true) {
         *outcome = Outcome::new(Verdict::Drop(Reason::NoPolicy), rule.number, Event::None);
         return Step::Look;
     }
@@ -375,7 +389,7 @@ pub fn unconfirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, o
     if is_over(visit, rule) {
         return Step::Stale;
     }
-    if normalize::asks(visit, rule, glance.features, false) {
+    if normalize::asks(visit, rule, glance.features, false) | guard::asks(visit, rule, false) {
         *outcome = Outcome::new(Verdict::Drop(Reason::NoPolicy), rule.number, Event::None);
         return Step::Look;
     }
@@ -554,6 +568,7 @@ pub fn first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome:
 #[inline(always)]
 fn try_first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Result<Outcome, Reason> {
     normalize::begin_anew(visit);
+    guard::begin_anew(visit);
     let zones = classify::zones(env, visit)?;
     visit.to_zone = zones.to;
     let decision = classify::classify(env, visit, zones, false)?;
@@ -576,6 +591,11 @@ fn try_first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Resul
         return Ok(Outcome::new(Verdict::Drop(reason), decision.rule, Event::None));
     }
     admit::check(&visit.descriptor, decision.inspection())?;
+    if guard::asks(visit, rule, false)
+        && let Err(reason) = env.guard(packet, visit)
+    {
+        return Ok(Outcome::new(Verdict::Drop(reason), decision.rule, Event::None));
+    }
     let limited = rule.flags & rule_flags::LIMITED != 0;
     if limited && let Err(reason) = limit::take(env, visit, rule) {
         return Ok(Outcome::new(Verdict::Drop(reason), decision.rule, Event::Decided));

@@ -5,6 +5,7 @@ use crate::{
     env::{Arrival, Settings},
     event::NO_ZONE,
     flow::NO_SCALE,
+    guard::Look,
     normalize::Edits,
     parse::Descriptor,
     time::Nanos,
@@ -18,6 +19,8 @@ pub struct Visit {
     pub descriptor: Descriptor,
     /// What stage *normalize* wants changed.
     pub edits: Edits,
+    /// What stage *guard* has found out.
+    pub guard: Look,
     /// Highest acknowledgement the segment's receiver had sent before, where [`Self::learned`].
     pub last_ack: u32,
     /// The segment was learned from, in an established flow.
@@ -46,6 +49,7 @@ impl Visit {
         Self {
             descriptor: Descriptor::EMPTY,
             edits: Edits::NONE,
+            guard: Look::NONE,
             last_ack: 0,
             learned: false,
             revalidated: false,

@@ -12,6 +12,7 @@ use firewall_common::{
     event::{self, Record, Tally, rate::Rate},
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    guard::Guard,
     hours::{MAX_SCHEDULES, Week},
     limit::{self, Counts, Source},
     normalize::{
@@ -70,6 +71,24 @@ pub static SCHEDULES: Array<Week> = Array::with_max_entries(2 * MAX_SCHEDULES as
 /// only. The dataplane inserts, changes and removes with the flow; the controller's sweep removes the rest.
 #[map]
 pub static HISTORIES: HashMap<FlowKey, History> = HashMap::with_max_entries(config::DEFAULT_ESTABLISHED, BPF_F_NO_PREALLOC);
+
+/// [`Guard`] as the kernel must see it: see [`LockedFlow`].
+#[repr(C, align(8))]
+pub struct LockedGuard {
+    pub lock: bpf_spin_lock,
+    rest: [u32; size_of::<Guard>() / 4 - 1],
+}
+
+const _: () = assert!(size_of::<LockedGuard>() == size_of::<Guard>());
+
+/// What guards remember of established flows whose rule has one. As HISTORIES, and changed under the entry's lock.
+#[btf_map]
+pub static GUARDS: btf_maps::HashMap<FlowKey, LockedGuard, { config::DEFAULT_ESTABLISHED as usize }, { BPF_F_NO_PREALLOC as usize }> =
+    btf_maps::HashMap::new();
+
+/// What an entry of GUARDS begins as: nothing. Never written.
+#[map]
+pub static GUARD_BLANK: Array<Guard> = Array::with_max_entries(1, 0);
 
 /// Digests of recent data, for profiles that check retransmissions. Written by the dataplane alone.
 #[map]

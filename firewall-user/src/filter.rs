@@ -239,6 +239,7 @@ mod tests {
             quality: Quality::default(),
             needed: 0,
             ipsec: None,
+            guard: None,
         }
     }
 

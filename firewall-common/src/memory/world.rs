@@ -16,6 +16,7 @@ use crate::{
     event::{self, Tally, rate::Rate},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    guard::Guard,
     hours::{MAX_SCHEDULES, Week},
     limit::{Counts, MAX_SOURCES, Mark, Source, Word},
     memory::{frame::Changing, tables::Tables},
@@ -94,6 +95,7 @@ pub struct Faults {
     pub established: bool,
     pub fragments: bool,
     pub histories: bool,
+    pub guards: bool,
     /// Another CPU holds every datagram's record.
     pub busy: bool,
     pub sources: bool,
@@ -122,6 +124,7 @@ pub struct World {
     /// Every packet comes in by a software device.
     pub software: Cell<bool>,
     histories: RefCell<HashMap<FlowKey, History>>,
+    guards: RefCell<HashMap<FlowKey, Guard>>,
     digests: RefCell<Table<Start, Digest>>,
     room: RefCell<Room>,
     one_sided: RefCell<HashMap<u16, u32>>,
@@ -164,6 +167,7 @@ impl World {
             fragments: RefCell::new(Table::new(8192, true)),
             software: Cell::default(),
             histories: RefCell::default(),
+            guards: RefCell::default(),
             digests: RefCell::new(Table::new(MAX_SEGMENTS as usize, true)),
             room: RefCell::default(),
             one_sided: RefCell::default(),
@@ -286,6 +290,17 @@ impl World {
         self.histories.borrow_mut().insert(*key, history);
     }
 
+    /// What the flow's guards remember.
+    #[must_use]
+    pub fn guard_of(&self, key: &FlowKey) -> Option<Guard> {
+        self.guards.borrow().get(key).copied()
+    }
+
+    /// Makes what the flow's guards remember what it was elsewhere.
+    pub fn put_guard(&self, key: &FlowKey, guard: Guard) {
+        self.guards.borrow_mut().insert(*key, guard);
+    }
+
     /// Makes the table hold this for the datagram.
     pub fn put_fragment(&self, key: &FragmentKey, fragment: Fragment) {
         // A table that forgets always has room.
@@ -316,6 +331,9 @@ impl World {
         if let Some(history) = self.histories.borrow_mut().get_mut(key) {
             history.grow_older(by);
         }
+        if let Some(guard) = self.guards.borrow_mut().get_mut(key) {
+            guard.grow_older(by);
+        }
     }
 
     /// Forgets every flow and fragment.
@@ -324,6 +342,7 @@ impl World {
         self.embryonic.borrow_mut().entries.clear();
         self.fragments.borrow_mut().entries.clear();
         self.histories.borrow_mut().clear();
+        self.guards.borrow_mut().clear();
         self.digests.borrow_mut().entries.clear();
         self.one_sided.borrow_mut().clear();
         self.limits.borrow_mut().clear();
@@ -538,6 +557,7 @@ impl Env for World {
         let established = self.established.borrow_mut().entries.remove(key).is_some();
         let embryonic = self.embryonic.borrow_mut().entries.remove(key).is_some();
         self.histories.borrow_mut().remove(key);
+        self.guards.borrow_mut().remove(key);
         match (established, embryonic) {
             (true, _) => Removed::Established,
             (false, true) => Removed::Embryonic,
@@ -592,6 +612,18 @@ impl Env for World {
             return Err(Reason::HistoryInsertFailed);
         }
         self.histories.borrow_mut().insert(*key, *history);
+        Ok(())
+    }
+
+    fn with_guard<R>(&self, key: &FlowKey, change: impl FnOnce(&mut Guard) -> R) -> Option<R> {
+        self.guards.borrow_mut().get_mut(key).map(change)
+    }
+
+    fn insert_guard(&self, key: &FlowKey) -> Result<(), Reason> {
+        if self.faults.get().guards {
+            return Err(Reason::GuardInsertFailed);
+        }
+        self.guards.borrow_mut().entry(*key).or_default();
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use crate::{
     event,
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey, stages},
+    guard::{self, Guard},
     hours::{self, Week},
     limit::{Mark, Source, Word},
     normalize::{
@@ -184,6 +185,14 @@ impl<E: Env> Env for Recorder<'_, E> {
         self.env.insert_history(key, history)
     }
 
+    fn with_guard<R>(&self, key: &FlowKey, change: impl FnOnce(&mut Guard) -> R) -> Option<R> {
+        self.env.with_guard(key, change)
+    }
+
+    fn insert_guard(&self, key: &FlowKey) -> Result<(), Reason> {
+        self.env.insert_guard(key)
+    }
+
     fn digest(&self, start: &Start) -> Option<Digest> {
         self.env.digest(start)
     }
@@ -274,6 +283,23 @@ impl<E: Env> Env for Recorder<'_, E> {
             self.drop_for(reason);
         }
         checked
+    }
+
+    fn guard<P: Packet>(&self, packet: &P, visit: &mut Visit) -> Result<(), Reason> {
+        self.open(Stage::Guard);
+        let checked = guard::check(packet, self.env, visit);
+        self.note(Seen::Guarded(visit.guard));
+        if let Err(reason) = checked {
+            self.drop_for(reason);
+        }
+        checked
+    }
+
+    fn teach_guard(&self, visit: &mut Visit) {
+        guard::learn(self.env, visit);
+        if visit.guard.turned != 0 {
+            self.note(Seen::Guarded(visit.guard));
+        }
     }
 
     fn rewrite<P: Packet>(&self, packet: &P, visit: &mut Visit) -> Result<(), Reason> {

@@ -27,6 +27,9 @@ pub struct Flow {
     pub needed: u16,
     /// Of ESP and AH, also in UDP; null while no SPI has been seen.
     pub ipsec: Option<Ipsec>,
+    /// What the guards of its rule know of it; null without one, and until a packet has met them.
+    #[serde(default)]
+    pub guard: Option<FlowGuard>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,6 +38,24 @@ pub struct End {
     pub port: u16,
     pub zone: String,
     pub interface: Option<String>,
+}
+
+/// What a flow's guards remember.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowGuard {
+    /// `ctcp`, `esp`.
+    pub kinds: Vec<String>,
+    /// Under `ctcp`: it has proven to be IPsec over TCP, and is bypassed. Null under other guards.
+    pub proven: Option<bool>,
+    /// Under `esp`: the association in use.
+    pub spi: Associations,
+    pub previous_spi: Associations,
+    /// One that has begun and is not in use yet.
+    pub next_spi: Associations,
+    /// Highest ESP or AH sequence number of the one in use, the lower half of an extended one.
+    pub sequence: Associations,
+    /// Packets refused.
+    pub refused: Both,
 }
 
 /// A figure by direction.

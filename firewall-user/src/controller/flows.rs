@@ -10,7 +10,7 @@ use firewall_common::{
 };
 
 use super::{
-    Controller, held,
+    Controller, guarded, held,
     live::{LiveFlow, bytes, packets},
     names::Names,
 };
@@ -42,11 +42,12 @@ impl Controller {
     pub fn flows(&self, filter: &Filter, limit: Option<usize>) -> Result<Vec<api::Flow>, Failure> {
         self.sweep.run(&self.maps, &self.live)?;
         let legend = self.legend();
-        let mut flows: Vec<api::Flow> =
-            self.live.iter().map(|(key, live)| legend.describe(&key, &live)).filter(|flow| filter.matches(flow)).collect();
-        flows.sort_by_key(|flow| std::cmp::Reverse(flow.bytes.sum()));
+        let described = self.live.iter().map(|(key, live)| (legend.describe(&key, &live), key, live.flow));
+        let mut flows: Vec<(api::Flow, FlowKey, Flow)> = described.filter(|(flow, ..)| filter.matches(flow)).collect();
+        flows.sort_by_key(|(flow, ..)| std::cmp::Reverse(flow.bytes.sum()));
         flows.truncate(limit.unwrap_or(usize::MAX));
-        Ok(flows)
+        let guarded = |(flow, key, record)| Ok(api::Flow { guard: guarded::of(&self.maps, &key, &record)?, ..flow });
+        flows.into_iter().map(guarded).collect()
     }
 
     /// Removes the flows that match from the dataplane: their next packets are first packets.
@@ -104,6 +105,7 @@ impl Legend {
             quality: quality(key.protocol, flow),
             needed: needed(flow),
             ipsec: ipsec(key.protocol, flow),
+            guard: None,
         }
     }
 

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// Read and write under the value's lock.
-const BPF_F_LOCK: u64 = 4;
+pub(super) const BPF_F_LOCK: u64 = 4;
 
 /// One of the flow tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,12 +112,13 @@ impl Table<'_> {
         }
     }
 
-    /// Removes a flow, and what the normalizer remembers of it; false when it was gone already.
+    /// Removes a flow, and what the normalizer and its guards remember of it; false when it was gone already.
     pub fn remove(&self, key: &FlowKey) -> Result<bool, DataplaneError> {
         let removed = removed(self.handle().remove(key), self.name.map())?;
         if removed && self.name == TableName::Established {
-            // Few flows have a history.
+            // Few flows have a history, or a guard.
             let _ = self::removed(locked(&self.maps.histories).remove(key), map::HISTORIES)?;
+            let _ = self::removed(locked(&self.maps.guards).remove(key), map::GUARDS)?;
         }
         Ok(removed)
     }
