@@ -14,6 +14,8 @@ pub mod map {
     /// The hours of rules, both slots.
     pub const SCHEDULES: &str = "SCHEDULES";
     pub const HISTORIES: &str = "HISTORIES";
+    /// What guards remember of flows, beside their records.
+    pub const GUARDS: &str = "GUARDS";
     pub const SEGMENTS: &str = "SEGMENTS";
     /// Where packets of established flows are lost: [`crate::quality`].
     pub const QUALITIES: &str = "QUALITIES";
@@ -50,7 +52,7 @@ pub mod map {
     pub const POLICY: [&str; 7] = [RULES, ROWS, BLOCKS, PROFILES, SCHEDULES, ADDRESSES, SERVICES];
 
     /// All that are pinned.
-    pub const PINNED: [&str; 28] = [
+    pub const PINNED: [&str; 29] = [
         ESTABLISHED,
         EMBRYONIC,
         FRAGMENTS,
@@ -62,6 +64,7 @@ pub mod map {
         PROFILES,
         SCHEDULES,
         HISTORIES,
+        GUARDS,
         SEGMENTS,
         QUALITIES,
         ADDRESSES,
@@ -92,7 +95,7 @@ pub mod program {
 
 #[cfg(feature = "user")]
 mod pod {
-    use crate::{config, counter, event, evidence, flow, fragment, hours, limit, normalize, quality, rule};
+    use crate::{config, counter, event, evidence, flow, fragment, guard, hours, limit, normalize, quality, rule};
 
     macro_rules! pod {
         ($($type:ty),+ $(,)?) => {
@@ -119,6 +122,7 @@ mod pod {
         flow::FlowKey,
         fragment::FragmentKey,
         fragment::Fragment,
+        guard::Guard,
         hours::Week,
         limit::Counts,
         limit::Source,

@@ -8,6 +8,7 @@ use crate::{
     evidence::{self, Evidence, Stranger},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey, stages},
+    guard::{self, Guard},
     limit::{Mark, Source, Word},
     normalize::{
         self, Profile, Room, check, edit,
@@ -153,6 +154,12 @@ pub trait Env: Policies {
     /// Reads or changes what is known of an established flow's quality; `None` when nothing is. `make`: when nothing is there, begin it; it
     /// may find no room.
     fn with_quality<R>(&self, key: &FlowKey, make: bool, change: impl FnOnce(&mut Quality) -> R) -> Option<R>;
+    /// Reads or changes what a flow's guards remember, alone; `None` when nothing is. `change` must call nothing of this trait.
+    fn with_guard<R>(&self, key: &FlowKey, change: impl FnOnce(&mut Guard) -> R) -> Option<R>;
+    /// Begins it with nothing in it, unless it is there.
+    /// # Errors
+    /// [`Reason::GuardInsertFailed`].
+    fn insert_guard(&self, key: &FlowKey) -> Result<(), Reason>;
     /// What is remembered of the data that began here.
     fn digest(&self, start: &Start) -> Option<Digest>;
     /// Remembers data. The table forgets what is oldest, and may forget this one at once.
@@ -240,6 +247,24 @@ pub trait Env: Policies {
         Self: Sized,
     {
         quality::observe(packet, self, visit);
+    }
+
+    /// Stage *guard*, before tracking: [`guard::check`].
+    /// # Errors
+    /// The reason to drop the packet for.
+    fn guard<P: Packet>(&self, packet: &P, visit: &mut Visit) -> Result<(), Reason>
+    where
+        Self: Sized,
+    {
+        guard::check(packet, self, visit)
+    }
+
+    /// Stage *guard*, after tracking: [`guard::learn`].
+    fn teach_guard(&self, visit: &mut Visit)
+    where
+        Self: Sized,
+    {
+        guard::learn(self, visit);
     }
 
     /// Stage *normalize*, at the end: [`edit::rewrite`].

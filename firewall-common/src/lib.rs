@@ -23,6 +23,7 @@ pub mod event;
 pub mod evidence;
 pub mod flow;
 pub mod fragment;
+pub mod guard;
 pub mod hours;
 pub mod limit;
 #[cfg(feature = "memory")]

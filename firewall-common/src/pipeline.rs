@@ -6,8 +6,8 @@
 //!                         └ ICMP error → relate ───────────────────────┘
 //! ```
 //!
-//! Stage *normalize* stands at several places: before and while a flow's record is changed, and at the end, where a packet that passes is
-//! changed itself.
+//! Stage *guard* stands before *track* and after it, for flows whose rule has one. Stage *normalize* stands at several places: before and
+//! while a flow's record is changed, and at the end, where a packet that passes is changed itself.
 //!
 //! Every packet goes through [`pipeline`], in every program, and leaves through [`account`](crate::account::account).
 
@@ -21,7 +21,7 @@ use crate::{
     event::{Kind as Told, report},
     evidence,
     flow::{Flow, FlowKey, Inspection, Sender, State, flow_flags, flow_marks, peer_flags},
-    fragment,
+    fragment, guard,
     limit::{self, Holder},
     neighbour,
     normalize::{self, randomize},
@@ -63,6 +63,9 @@ pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Ve
     }
     if visit.settings.event_kinds | u32::from(visit.tell) != 0 && report::kind(&outcome).is_some() {
         env.report(visit, &mut outcome);
+    }
+    if visit.guard.turned != 0 {
+        guard::tell(env, visit);
     }
     account::account(env, visit, &outcome)
 }
@@ -118,6 +121,12 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
             outcome.verdict = Verdict::Drop(reason);
             return Ok(Step::Done);
         }
+        if visit.guard.wants != 0
+            && let Err(reason) = env.guard(packet, visit)
+        {
+            outcome.verdict = Verdict::Drop(reason);
+            return Ok(Step::Done);
+        }
         visit.revalidated = true;
         step = look_up(packet, env, visit, outcome);
     }
@@ -141,6 +150,9 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
 fn tracked_to_its_end<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &Outcome) {
     if visit.learned {
         normalize::after(env, visit, visit.numbers.other_ack);
+        if visit.guard.wants != 0 {
+            env.teach_guard(visit);
+        }
     }
     if visit.observed && quality::concerns(&visit.descriptor) {
         env.observe(packet, visit);
@@ -280,6 +292,7 @@ fn track_packet(visit: &mut Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> 
         timeouts: &rule.timeouts,
         expires: Nanos(rule.expires),
         checks: rule.checks,
+        guarded: rule.flags & rule_flags::GUARDED != 0,
         merged,
     };
     let transition = track::step(flow, &context);
@@ -330,7 +343,8 @@ fn adopt(visit: &Visit, flow: &mut Flow, decision: &Decision, rule: &Rule) -> (H
     // A connection that is over, and only waits for what may still be on its way, counts against nothing.
     let marks = if flow.marks & flow_marks::OVER == 0 { admit::marks_under(rule) } else { 0 };
     flow.marks = flow.marks & !(flow_marks::LIMITED | flow_marks::LOGGED) | marks;
-    track::relevel(flow, visit.descriptor.kind, decision.inspection());
+    let inspection = guard::proof::adopted_level(flow, rule, decision.inspection());
+    track::relevel(flow, visit.descriptor.kind, inspection);
     flow.timeout = timeout::of(flow, visit.descriptor.key.protocol, &rule.timeouts);
     (before, Holder::of(flow))
 }
@@ -361,7 +375,7 @@ pub fn confirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, out
     if is_over(visit, rule) {
         return Step::Stale;
     }
-    if normalize::asks(visit, rule, glance.features, true) {
+    if normalize::asks(visit, rule, glance.features, true) | guard::asks(visit, rule, true) {
         *outcome = Outcome::new(Verdict::Drop(Reason::NoPolicy), rule.number, Event::None);
         return Step::Look;
     }
@@ -385,7 +399,7 @@ pub fn unconfirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, o
     if is_over(visit, rule) {
         return Step::Stale;
     }
-    if normalize::asks(visit, rule, glance.features, false) {
+    if normalize::asks(visit, rule, glance.features, false) | guard::asks(visit, rule, false) {
         *outcome = Outcome::new(Verdict::Drop(Reason::NoPolicy), rule.number, Event::None);
         return Step::Look;
     }
@@ -564,6 +578,7 @@ pub fn first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome:
 #[inline(always)]
 fn try_first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Result<Outcome, Reason> {
     normalize::begin_anew(visit);
+    guard::begin_anew(visit);
     let zones = classify::zones(env, visit)?;
     visit.to_zone = zones.to;
     let decision = classify::classify(env, visit, zones, false)?;
@@ -586,6 +601,11 @@ fn try_first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Resul
         return Ok(Outcome::new(Verdict::Drop(reason), decision.rule, Event::None));
     }
     admit::check(&visit.descriptor, decision.inspection())?;
+    if guard::asks(visit, rule, false)
+        && let Err(reason) = env.guard(packet, visit)
+    {
+        return Ok(Outcome::new(Verdict::Drop(reason), decision.rule, Event::None));
+    }
     let limited = rule.flags & rule_flags::LIMITED != 0;
     if limited && let Err(reason) = limit::take(env, visit, rule) {
         return Ok(Outcome::new(Verdict::Drop(reason), decision.rule, Event::Decided));

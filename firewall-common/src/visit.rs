@@ -5,6 +5,7 @@ use crate::{
     env::{Arrival, Settings},
     event::NO_ZONE,
     flow::NO_SCALE,
+    guard::Look,
     normalize::Edits,
     parse::Descriptor,
     quality::Numbers,
@@ -19,6 +20,8 @@ pub struct Visit {
     pub descriptor: Descriptor,
     /// What stage *normalize* wants changed.
     pub edits: Edits,
+    /// What stage *guard* has found out.
+    pub guard: Look,
     /// The segment was learned from, in an established flow; [`Self::numbers`] are what its record said before.
     pub learned: bool,
     /// The flow has been judged by the policy in force on this visit.
@@ -50,6 +53,7 @@ impl Visit {
         Self {
             descriptor: Descriptor::EMPTY,
             edits: Edits::NONE,
+            guard: Look::NONE,
             learned: false,
             revalidated: false,
             software: false,

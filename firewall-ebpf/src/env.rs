@@ -23,6 +23,7 @@ use firewall_common::{
     evidence::{self, Evidence, Stranger},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    guard::Guard,
     hours::{MAX_SCHEDULES, Week},
     limit::{Counts, Mark, Source, Word},
     normalize::{
@@ -43,7 +44,7 @@ use firewall_common::{
 
 use crate::{
     lock,
-    maps::{self, LockedFlow},
+    maps::{self, LockedFlow, LockedGuard},
     route,
     stages::Stages,
 };
@@ -347,6 +348,32 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
+    fn with_guard<R>(&self, key: &FlowKey, change: impl FnOnce(&mut Guard) -> R) -> Option<R> {
+        let guard = maps::GUARDS.get_ptr_mut(on_stack(key))?;
+        // SAFETY: the pointer came from a lookup just now; between the two calls no other CPU is in such a section of this entry. `change`
+        // calls no helper and does not touch the lock.
+        unsafe {
+            let lock = &raw mut (*guard).lock;
+            bpf_spin_lock(lock);
+            let result = change(&mut *guard.cast::<Guard>());
+            bpf_spin_unlock(lock);
+            Some(result)
+        }
+    }
+
+    #[inline(always)]
+    fn insert_guard(&self, key: &FlowKey) -> Result<(), Reason> {
+        let Some(blank) = maps::GUARD_BLANK.get_ptr(0) else { return Err(Reason::GuardInsertFailed) };
+        // SAFETY: the map's only element, which is as large, and which nobody writes.
+        let blank = unsafe { &*blank.cast::<LockedGuard>() };
+        match insert(maps::GUARDS.insert(on_stack(key), blank, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from)) {
+            // Another CPU's packet of the flow began it.
+            Ok(()) | Err(InsertError::Exists) => Ok(()),
+            Err(InsertError::Refused) => Err(Reason::GuardInsertFailed),
+        }
+    }
+
+    #[inline(always)]
     fn digest(&self, start: &Start) -> Option<Digest> {
         // SAFETY: the value is copied at once; what another CPU could do to it meanwhile is to put another segment's in its place.
         unsafe { maps::SEGMENTS.get(start).copied() }
@@ -489,6 +516,16 @@ impl<C: Stages> Env for Kernel<'_, C> {
     #[inline(always)]
     fn check<P: Packet>(&self, _packet: &P, visit: &mut Visit) -> Result<(), Reason> {
         self.context.check(visit)
+    }
+
+    #[inline(always)]
+    fn guard<P: Packet>(&self, _packet: &P, visit: &mut Visit) -> Result<(), Reason> {
+        self.context.guard(visit)
+    }
+
+    #[inline(always)]
+    fn teach_guard(&self, visit: &mut Visit) {
+        self.context.teach_guard(visit);
     }
 
     #[inline(always)]
@@ -672,6 +709,7 @@ fn remove_everywhere(key: &FlowKey) -> u32 {
     // Absence is as good.
     let _ = maps::HISTORIES.remove(&key);
     let _ = maps::QUALITIES.remove(&key);
+    let _ = maps::GUARDS.remove(&key);
     if established {
         ESTABLISHED
     } else if embryonic {

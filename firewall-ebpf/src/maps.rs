@@ -13,6 +13,7 @@ use firewall_common::{
     evidence::{self, Beginnings, Evidence, Stranger},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    guard::Guard,
     hours::{MAX_SCHEDULES, Week},
     limit::{self, Counts, Source},
     normalize::{
@@ -80,6 +81,24 @@ pub static QUALITIES: HashMap<FlowKey, Quality> = HashMap::with_max_entries(conf
 /// What an entry of QUALITIES begins as: nobody writes it, so it is zero. On the stack there is no room for one.
 #[map]
 pub static NO_QUALITY: Array<Quality> = Array::with_max_entries(1, 0);
+
+/// [`Guard`] as the kernel must see it: see [`LockedFlow`].
+#[repr(C, align(8))]
+pub struct LockedGuard {
+    pub lock: bpf_spin_lock,
+    rest: [u32; size_of::<Guard>() / 4 - 1],
+}
+
+const _: () = assert!(size_of::<LockedGuard>() == size_of::<Guard>());
+
+/// What guards remember of established flows whose rule has one. As HISTORIES, and changed under the entry's lock.
+#[btf_map]
+pub static GUARDS: btf_maps::HashMap<FlowKey, LockedGuard, { config::DEFAULT_ESTABLISHED as usize }, { BPF_F_NO_PREALLOC as usize }> =
+    btf_maps::HashMap::new();
+
+/// What an entry of GUARDS begins as: nothing. Never written.
+#[map]
+pub static GUARD_BLANK: Array<Guard> = Array::with_max_entries(1, 0);
 
 /// Digests of recent data, for profiles that check retransmissions. Written by the dataplane alone.
 #[map]

@@ -17,6 +17,7 @@ use crate::{
     evidence::{self, Beginnings, Evidence, MAX_FLOWS, MAX_STRANGERS, MAX_STRAYS, Stranger},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    guard::Guard,
     hours::{MAX_SCHEDULES, Week},
     limit::{Counts, MAX_SOURCES, Mark, Source, Word},
     memory::{frame::Changing, tables::Tables},
@@ -97,6 +98,7 @@ pub struct Faults {
     pub fragments: bool,
     pub histories: bool,
     pub qualities: bool,
+    pub guards: bool,
     /// Another CPU holds every datagram's record.
     pub busy: bool,
     pub sources: bool,
@@ -126,6 +128,7 @@ pub struct World {
     pub software: Cell<bool>,
     histories: RefCell<HashMap<FlowKey, History>>,
     qualities: RefCell<HashMap<FlowKey, Quality>>,
+    guards: RefCell<HashMap<FlowKey, Guard>>,
     digests: RefCell<Table<Start, Digest>>,
     room: RefCell<Room>,
     one_sided: RefCell<HashMap<u16, u32>>,
@@ -173,6 +176,7 @@ impl World {
             software: Cell::default(),
             histories: RefCell::default(),
             qualities: RefCell::default(),
+            guards: RefCell::default(),
             digests: RefCell::new(Table::new(MAX_SEGMENTS as usize, true)),
             room: RefCell::default(),
             one_sided: RefCell::default(),
@@ -305,6 +309,17 @@ impl World {
         self.qualities.borrow().get(key).copied()
     }
 
+    /// What the flow's guards remember.
+    #[must_use]
+    pub fn guard_of(&self, key: &FlowKey) -> Option<Guard> {
+        self.guards.borrow().get(key).copied()
+    }
+
+    /// Makes what the flow's guards remember what it was elsewhere.
+    pub fn put_guard(&self, key: &FlowKey, guard: Guard) {
+        self.guards.borrow_mut().insert(*key, guard);
+    }
+
     /// Makes the table hold this for the datagram.
     pub fn put_fragment(&self, key: &FragmentKey, fragment: Fragment) {
         // A table that forgets always has room.
@@ -335,6 +350,9 @@ impl World {
         if let Some(history) = self.histories.borrow_mut().get_mut(key) {
             history.grow_older(by);
         }
+        if let Some(guard) = self.guards.borrow_mut().get_mut(key) {
+            guard.grow_older(by);
+        }
     }
 
     /// Forgets every flow and fragment.
@@ -344,6 +362,7 @@ impl World {
         self.fragments.borrow_mut().entries.clear();
         self.histories.borrow_mut().clear();
         self.qualities.borrow_mut().clear();
+        self.guards.borrow_mut().clear();
         self.digests.borrow_mut().entries.clear();
         self.one_sided.borrow_mut().clear();
         self.limits.borrow_mut().clear();
@@ -614,6 +633,7 @@ impl Env for World {
         let embryonic = self.embryonic.borrow_mut().entries.remove(key).is_some();
         self.histories.borrow_mut().remove(key);
         self.qualities.borrow_mut().remove(key);
+        self.guards.borrow_mut().remove(key);
         match (established, embryonic) {
             (true, _) => Removed::Established,
             (false, true) => Removed::Embryonic,
@@ -677,6 +697,18 @@ impl Env for World {
             qualities.entry(*key).or_default();
         }
         qualities.get_mut(key).map(change)
+    }
+
+    fn with_guard<R>(&self, key: &FlowKey, change: impl FnOnce(&mut Guard) -> R) -> Option<R> {
+        self.guards.borrow_mut().get_mut(key).map(change)
+    }
+
+    fn insert_guard(&self, key: &FlowKey) -> Result<(), Reason> {
+        if self.faults.get().guards {
+            return Err(Reason::GuardInsertFailed);
+        }
+        self.guards.borrow_mut().entry(*key).or_default();
+        Ok(())
     }
 
     fn digest(&self, start: &Start) -> Option<Digest> {

@@ -10,6 +10,7 @@ use crate::{
     evidence::{self, Evidence, Stranger},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey, stages},
+    guard::{self, Guard},
     hours::{self, Week},
     limit::{Mark, Source, Word},
     normalize::{
@@ -190,6 +191,14 @@ impl<E: Env> Env for Recorder<'_, E> {
         self.env.with_quality(key, make, change)
     }
 
+    fn with_guard<R>(&self, key: &FlowKey, change: impl FnOnce(&mut Guard) -> R) -> Option<R> {
+        self.env.with_guard(key, change)
+    }
+
+    fn insert_guard(&self, key: &FlowKey) -> Result<(), Reason> {
+        self.env.insert_guard(key)
+    }
+
     fn digest(&self, start: &Start) -> Option<Digest> {
         self.env.digest(start)
     }
@@ -280,6 +289,23 @@ impl<E: Env> Env for Recorder<'_, E> {
             self.drop_for(reason);
         }
         checked
+    }
+
+    fn guard<P: Packet>(&self, packet: &P, visit: &mut Visit) -> Result<(), Reason> {
+        self.open(Stage::Guard);
+        let checked = guard::check(packet, self.env, visit);
+        self.note(Seen::Guarded(visit.guard));
+        if let Err(reason) = checked {
+            self.drop_for(reason);
+        }
+        checked
+    }
+
+    fn teach_guard(&self, visit: &mut Visit) {
+        guard::learn(self.env, visit);
+        if visit.guard.turned != 0 {
+            self.note(Seen::Guarded(visit.guard));
+        }
     }
 
     fn rewrite<P: Packet>(&self, packet: &P, visit: &mut Visit) -> Result<(), Reason> {

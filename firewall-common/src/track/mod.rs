@@ -81,6 +81,8 @@ pub struct Context<'a> {
     pub expires: Nanos,
     /// The rule's [`crate::normalize::checks`].
     pub checks: u32,
+    /// The rule has a guard, which looks at each packet.
+    pub guarded: bool,
     /// The packet may be of more than one segment: not cut yet, or put together by a device.
     pub merged: bool,
 }

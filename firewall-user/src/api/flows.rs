@@ -32,6 +32,9 @@ pub struct Flow {
     /// Only one side of it comes by; null while both do, or it is too young to tell.
     #[serde(default)]
     pub one_sided: Option<OneSided>,
+    /// What the guards of its rule know of it; null without one, and until a packet has met them.
+    #[serde(default)]
+    pub guard: Option<FlowGuard>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,6 +43,24 @@ pub struct End {
     pub port: u16,
     pub zone: String,
     pub interface: Option<String>,
+}
+
+/// What a flow's guards remember.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowGuard {
+    /// `ctcp`, `esp`.
+    pub kinds: Vec<String>,
+    /// Under `ctcp`: it has proven to be IPsec over TCP, and is bypassed. Null under other guards.
+    pub proven: Option<bool>,
+    /// Under `esp`: the association in use.
+    pub spi: Associations,
+    pub previous_spi: Associations,
+    /// One that has begun and is not in use yet.
+    pub next_spi: Associations,
+    /// Highest ESP or AH sequence number of the one in use, the lower half of an extended one.
+    pub sequence: Associations,
+    /// Packets refused.
+    pub refused: Both,
 }
 
 /// A figure by direction.

@@ -24,7 +24,7 @@ pub use events::{
     Arithmetic, DropEvent, DroppedSegment, Event, EventCounters, EventEnd, FlowEvent, IcmpMessage, LostEvents, OverloadEvent,
 };
 pub use failure::{Failure, Kind};
-pub use flows::{Associations, Both, End, Flow, Ipsec, Killed, LossByDirection, PerPeer, Quality, Rate, RoundTrip};
+pub use flows::{Associations, Both, End, Flow, FlowGuard, Ipsec, Killed, LossByDirection, PerPeer, Quality, Rate, RoundTrip};
 pub use history::{HistoryEntry, How, PolicyState, ShownPolicy};
 pub use import::{ImportedPolicy, NotCarriedOver};
 pub use interfaces::{AttachRequest, DetachRequest, Detached, Interface, Mode, ModeRequest};

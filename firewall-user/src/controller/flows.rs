@@ -10,7 +10,7 @@ use firewall_common::{
 };
 
 use super::{
-    Controller, held,
+    Controller, guarded, held,
     live::{LiveFlow, bytes, packets},
     names::Names,
     one_sided, quality,
@@ -43,10 +43,12 @@ impl Controller {
     pub fn flows(&self, filter: &Filter, limit: Option<usize>) -> Result<Vec<api::Flow>, Failure> {
         self.sweep.run(&self.maps, &self.live)?;
         let legend = self.legend();
-        let mut flows: Vec<api::Flow> =
-            self.live.iter().map(|(key, live)| self.describe(&legend, &key, &live)).filter(|flow| filter.matches(flow)).collect();
-        flows.sort_by_key(|flow| std::cmp::Reverse(flow.bytes.sum()));
+        let described = self.live.iter().map(|(key, live)| (self.describe(&legend, &key, &live), key, live.flow));
+        let mut flows: Vec<(api::Flow, FlowKey, Flow)> = described.filter(|(flow, ..)| filter.matches(flow)).collect();
+        flows.sort_by_key(|(flow, ..)| std::cmp::Reverse(flow.bytes.sum()));
         flows.truncate(limit.unwrap_or(usize::MAX));
+        let guarded = |(flow, key, record)| Ok(api::Flow { guard: guarded::of(&self.maps, &key, &record)?, ..flow });
+        let mut flows: Vec<api::Flow> = flows.into_iter().map(guarded).collect::<Result<_, Failure>>()?;
         if flows.iter().any(|flow| flow.one_sided.is_some()) {
             let mut paths = self.paths();
             flows.iter_mut().for_each(|flow| one_sided::place(flow, &mut paths));
@@ -123,6 +125,7 @@ impl Legend {
             needed: needed(flow),
             ipsec: ipsec(key.protocol, flow),
             one_sided,
+            guard: None,
         }
     }
 

@@ -10,6 +10,7 @@ mod expiry;
 mod flow_log;
 mod flows;
 mod guard;
+mod guarded;
 mod history;
 mod judge;
 mod live;

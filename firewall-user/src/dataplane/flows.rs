@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Read and write under the value's lock.
-const BPF_F_LOCK: u64 = 4;
+pub(super) const BPF_F_LOCK: u64 = 4;
 
 /// One of the flow tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,8 +117,9 @@ impl Table<'_> {
     pub fn remove(&self, key: &FlowKey) -> Result<bool, DataplaneError> {
         let removed = removed(self.handle().remove(key), self.name.map())?;
         if removed && self.name == TableName::Established {
-            // Few flows have a history, or lose packets.
+            // Few flows have a history or a guard, or lose packets.
             let _ = self::removed(locked(&self.maps.histories).remove(key), map::HISTORIES)?;
+            let _ = self::removed(locked(&self.maps.guards).remove(key), map::GUARDS)?;
             let _ = self::removed(locked(&self.maps.qualities).remove(key), map::QUALITIES)?;
         }
         Ok(removed)

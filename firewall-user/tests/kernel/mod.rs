@@ -20,6 +20,7 @@ use firewall_common::{
     evidence::{self, Beginnings, Evidence, Stranger},
     flow::{Address, Flow, FlowKey, LAYOUT_VERSION},
     fragment::{Fragment, FragmentKey},
+    guard::Guard,
     hours::{MAX_SCHEDULES, Week},
     limit::{Counts, Source},
     normalize::{
@@ -75,6 +76,7 @@ pub struct Kernel {
     embryonic: HashMap<MapData, FlowKey, Flow>,
     fragments: HashMap<MapData, FragmentKey, Fragment>,
     histories: HashMap<MapData, FlowKey, History>,
+    guards: HashMap<MapData, FlowKey, Guard>,
     digests: HashMap<MapData, Start, Digest>,
     limits: Array<MapData, Counts>,
     sources: HashMap<MapData, Source, Counts>,
@@ -168,6 +170,7 @@ impl Kernel {
             embryonic: typed(&mut ebpf, map::EMBRYONIC),
             fragments: typed(&mut ebpf, map::FRAGMENTS),
             histories: typed(&mut ebpf, map::HISTORIES),
+            guards: typed(&mut ebpf, map::GUARDS),
             digests: typed(&mut ebpf, map::SEGMENTS),
             counters: typed(&mut ebpf, map::COUNTERS),
             rule_counters: typed(&mut ebpf, map::RULE_COUNTERS),
@@ -221,6 +224,10 @@ impl Kernel {
         if let Ok(mut history) = self.histories.get(key, 0) {
             history.grow_older(by);
             self.histories.insert(key, history, BPF_EXIST).expect("the history was there");
+        }
+        if let Ok(mut guard) = self.guards.get(key, 0) {
+            guard.grow_older(by);
+            self.guards.insert(key, guard, BPF_EXIST).expect("the guard was there");
         }
     }
 
@@ -457,6 +464,7 @@ impl Subject for Kernel {
         empty(&mut self.embryonic);
         empty(&mut self.fragments);
         empty(&mut self.histories);
+        empty(&mut self.guards);
         empty(&mut self.digests);
         empty(&mut self.sources);
         self.clear_evidence();
