@@ -54,7 +54,11 @@ fn judged(agreed: Agreed, before: bool, late: u32) -> (u64, [u64; 2]) {
         let mut way = way(&mut random, agreed);
         let lost = 10 + (seed % 5) as u32 * 10;
         (way.near.late, way.far.late) = (late, late);
-        if before { way.near.lost = lost } else { way.far.lost = lost }
+        if before {
+            way.near.lost = lost
+        } else {
+            way.far.lost = lost
+        }
         let seen = run(&way, seed);
         let found = loss(&seen);
         let place = found.place(true);

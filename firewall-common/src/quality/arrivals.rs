@@ -134,7 +134,9 @@ impl Step for Filling<'_> {
 /// Closes what lies from `start` to before `end` of the holes, and counts the packet that does it. What never `repeats` was overtaken.
 #[inline(always)]
 fn fill(side: &mut Side, start: Seq, end: Seq, moment: &Moment, handshake: u32, repeats: bool) -> Filled {
-    let sender_micros = if side.least_round_trip != 0 { side.least_round_trip } else { handshake };
+    // The nearest it has been: what is measured later includes what the sender waited for.
+    let known = side.least_round_trip;
+    let sender_micros = if known == 0 || (handshake != 0 && handshake < known) { handshake } else { known };
     let mut filling = Filling {
         holes: &mut side.holes,
         moment,

@@ -67,6 +67,20 @@ impl Quality {
         if source_is_low { (&mut self.low, &mut self.high) } else { (&mut self.high, &mut self.low) }
     }
 
+    /// A record without what two clocks make different: whether what filled a hole was lost or overtaken is told by time as well.
+    #[cfg(feature = "memory")]
+    #[must_use]
+    pub fn timeless(mut self) -> Self {
+        for side in [&mut self.low, &mut self.high] {
+            for hole in &mut side.holes {
+                (hole.opened, hole.answered) = (0, 0);
+            }
+            (side.stamped, side.round_trip, side.least_round_trip) = (u64::from(side.stamped != 0), 0, 0);
+            (side.lost, side.reordered) = (side.lost.wrapping_add(side.reordered), 0);
+        }
+        self
+    }
+
     /// The initiator's side and the responder's.
     #[must_use]
     pub const fn sides(&self, initiator_is_low: bool) -> (&Side, &Side) {

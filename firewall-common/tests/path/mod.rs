@@ -160,7 +160,9 @@ pub fn run(way: &Way, seed: u64) -> Seen {
     run.push();
     run.schedule(TIMER, At::Timer, Event::timer());
     while run.acknowledged < run.way.packets {
-        let Some(Reverse((at, _, event))) = run.events.pop() else { panic!("seed {seed}: the stream stands still at {}", run.acknowledged) };
+        let Some(Reverse((at, _, event))) = run.events.pop() else {
+            panic!("seed {seed}: the stream stands still at {}", run.acknowledged)
+        };
         run.world.advance(Nanos(at - run.now));
         run.now = at;
         run.happens(event);
@@ -316,8 +318,7 @@ impl Run {
             ranges.sort_by_key(|(start, end)| (!(*start..*end).contains(&number), Reverse(*end)));
             blocks.extend(ranges);
         }
-        let answer =
-            Event { number: self.expected, answer: true, blocks, timestamp: self.clock(), echo: self.heard[0], ..Event::timer() };
+        let answer = Event { number: self.expected, answer: true, blocks, timestamp: self.clock(), echo: self.heard[0], ..Event::timer() };
         self.travel(self.way.far, At::Weir, answer, 1);
     }
 

@@ -28,6 +28,7 @@ Flags, in the manner of the ASA's show conn:
 Examples:
   weir flows
   weir flows inspection=bypass --json
+  weir flows --quality rule=vpn-clients
   weir flows address=10.71.2.10 port=10000
   weir flows kill rule=old-vpn"
 )]
@@ -37,6 +38,9 @@ pub(super) struct Arguments {
     /// Conditions that must all hold
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
+    /// Show how well they come through: losses before and behind Weir, repetitions, round trips
+    #[arg(long)]
+    quality: bool,
     /// Show at most this many
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -75,7 +79,11 @@ impl Arguments {
                 let limit = self.limit.map(|limit| limit.to_string());
                 let extra = limit.iter().map(|limit| ("limit", limit.as_str()));
                 let flows: Vec<Flow> = ask(client.get(&path(&self.filters, extra)?))?;
-                if self.json { output::json(&flows) } else { output::flows(&flows) }
+                match (self.json, self.quality) {
+                    (true, _) => output::json(&flows),
+                    (false, true) => output::flow_quality(&flows),
+                    (false, false) => output::flows(&flows),
+                }
             }
         }
     }

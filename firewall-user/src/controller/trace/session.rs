@@ -169,8 +169,9 @@ impl Session {
     /// How the two sides' records of the packet's flow differ.
     fn compare_flow(&self, key: Option<&FlowKey>) -> Result<Option<String>, Failure> {
         let Some(key) = key else { return Ok(None) };
-        let without_times =
-            |(flow, established)| (Flow { lock: 0, last_seen: 0, created: 0, handshake_micros: 0, answer_micros: 0, ..shadow::timeless(flow) }, established);
+        let without_times = |(flow, established)| {
+            (Flow { lock: 0, last_seen: 0, created: 0, handshake_micros: 0, answer_micros: 0, ..shadow::timeless(flow) }, established)
+        };
         let in_kernel = self.probe.known(key)?.flow.map(without_times);
         let on_host = self.world.flow(key).map(without_times);
         Ok((in_kernel != on_host).then(|| format!("the kernel has {in_kernel:?} of its flow, the host {on_host:?}")))
