@@ -39,7 +39,8 @@ pub struct Side {
     pub again: u32,
     /// Came again though its receiver had acknowledged it here.
     pub needless: u32,
-    /// Came again where no one can tell why: its hole had been given up, or without selective acknowledgements one was just being filled.
+    /// Came again where no one can tell why: its hole had been given up, its receiver had no room, or without selective acknowledgements a hole
+    /// was just being filled.
     pub unclear: u32,
     /// Times the receiver told that it had something twice (RFC 2883).
     pub doubled: u32,
@@ -56,7 +57,8 @@ pub struct Side {
     pub given_up: u32,
     /// Not 0: its receiver acknowledges selectively (RFC 2018).
     pub selective: u32,
-    pub reserved: u32,
+    /// Where it was when its receiver last closed its window; with the receiver's `zero_windows`.
+    pub shut: u32,
 }
 
 impl Quality {

@@ -23,7 +23,7 @@ const CONNECTIONS: usize = 10;
 const BYTES: u64 = 1024 * 1024;
 /// How little a sender has on its way, and how much room its receiver has.
 const SENT: &str = "4096 24576 24576";
-const ROOM: &str = "4096 131072 131072";
+const ROOM: &str = "4096 8388608 8388608";
 /// Without a loss a sender may still repeat what it need not, now and then: percent.
 const NEXT_TO_NOTHING: f64 = 0.5;
 /// What is claimed: right in so many of a hundred.
