@@ -247,6 +247,32 @@ fn a_hole_that_had_to_make_room_is_lost_before_and_not_behind() {
     assert_eq!(Loss::of(&side, world.now()), Loss { before: 10, behind: 0, needless: 0, reordered: 0 });
 }
 
+/// What a receiver has no room for comes again, and is no loss of the way.
+#[test]
+fn what_met_a_closed_window_is_not_lost_behind() {
+    for shut in [true, false] {
+        let world = World::under(&Tables::everything(Action::Allow, Inspection::Strict));
+        let send = |from_client: bool, set: u8, seq: u32, ack: u32, length: u32, window: u16| {
+            let segment = Segment { seq: Seq(seq), ack: Seq(ack), length, window, flags: set, scale: NO_SCALE };
+            let (client, server) = ((CLIENT, 40_000), (SERVER, 443));
+            let (from, to, arrival) = if from_client { (client, server, FROM_CLIENT) } else { (server, client, FROM_SERVER) };
+            assert!(world.judge(&Packet::tcp(Family::V4, from, to, &segment).build().bytes, arrival).passes());
+            world.advance(Nanos(MILLI));
+        };
+        send(true, flags::SYN, 99, 0, 0, 9_000);
+        send(false, flags::SYN | flags::ACK, 999, 100, 0, 9_000);
+        for (seq, ack) in [(100, 1_000), (200, 1_000), (300, 1_000)] {
+            send(true, flags::ACK, seq, ack, 100, 9_000);
+        }
+        send(false, flags::ACK, 1_000, 200, 0, if shut { 0 } else { 9_000 });
+        send(true, flags::ACK, 200, 1_000, 100, 9_000);
+        send(true, flags::ACK, 300, 1_000, 100, 9_000);
+        send(false, flags::ACK, 1_000, 400, 0, 9_000);
+        let side = client_side(&world);
+        assert_eq!((side.again, side.unclear), if shut { (0, 2) } else { (2, 0) }, "{side:?}");
+    }
+}
+
 /// Without room for it nothing is known, and every packet passes as before.
 #[test]
 fn a_full_table_changes_nothing() {

@@ -39,9 +39,9 @@ fn open(side: &mut Side, hole: &Hole) {
     *oldest = *hole;
 }
 
-/// Data comes that is not new.
+/// Data comes that is not new. `was_shut`: its receiver has closed its window at some time.
 #[inline(always)]
-pub fn again(side: &mut Side, segment: &Segment, numbers: &Numbers, moment: &Moment) {
+pub fn again(side: &mut Side, was_shut: bool, segment: &Segment, numbers: &Numbers, moment: &Moment) {
     let end = earlier(segment.seq.add(segment.length), Seq(numbers.end));
     let filled = fill(side, segment.seq, end, moment, numbers.round_trip, true);
     if filled != Filled::Nothing {
@@ -50,7 +50,7 @@ pub fn again(side: &mut Side, segment: &Segment, numbers: &Numbers, moment: &Mom
     let acknowledged = Seq(numbers.other_ack);
     if !end.after(acknowledged) {
         side.needless = side.needless.wrapping_add(1);
-    } else if is_unclear(side, segment.seq, acknowledged) {
+    } else if is_unclear(side, was_shut, segment.seq, acknowledged) {
         side.unclear = side.unclear.wrapping_add(1);
     } else {
         side.again = side.again.wrapping_add(1);
@@ -58,12 +58,14 @@ pub fn again(side: &mut Side, segment: &Segment, numbers: &Numbers, moment: &Mom
 }
 
 /// True when it is open where that was lost which comes again though it seems to have passed: it may fill a hole that had to make room (and
-/// is counted as lost); and a sender that is told no more than the first byte that is missing may repeat all behind it.
+/// is counted as lost); its receiver may have had no room for it; and a sender that is told no more than the first byte that is missing may
+/// repeat all behind it.
 #[inline(always)]
-const fn is_unclear(side: &Side, seq: Seq, acknowledged: Seq) -> bool {
+const fn is_unclear(side: &Side, was_shut: bool, seq: Seq, acknowledged: Seq) -> bool {
     let given_up = side.unfilled != 0 && seq.before(Seq(side.given_up));
     let held = side.selective == 0 && side.gaps != 0 && acknowledged.before(Seq(side.held));
-    given_up || held
+    let no_room = was_shut && seq.before(Seq(side.shut));
+    given_up || held || no_room
 }
 
 /// A packet with a number of its own comes late; nothing of its kind is ever sent again.
@@ -134,7 +136,9 @@ impl Step for Filling<'_> {
 /// Closes what lies from `start` to before `end` of the holes, and counts the packet that does it. What never `repeats` was overtaken.
 #[inline(always)]
 fn fill(side: &mut Side, start: Seq, end: Seq, moment: &Moment, handshake: u32, repeats: bool) -> Filled {
-    let sender_micros = if side.least_round_trip != 0 { side.least_round_trip } else { handshake };
+    // The nearest it has been: what is measured later includes what the sender waited for.
+    let known = side.least_round_trip;
+    let sender_micros = if known == 0 || (handshake != 0 && handshake < known) { handshake } else { known };
     let mut filling = Filling {
         holes: &mut side.holes,
         moment,

@@ -183,12 +183,13 @@ pub fn observe<P: Packet, E: Env>(packet: &P, env: &E, visit: &Visit) {
         let (from, to) = quality.sides_mut(descriptor.source_is_low);
         if notes & notes::ZERO_WINDOW != 0 {
             from.zero_windows = from.zero_windows.wrapping_add(1);
+            to.shut = numbers.other_end;
         }
         answers::take(from, to, descriptor, notes, &moment);
         if notes & notes::GAP != 0 {
             arrivals::gap(from, Seq(numbers.end), descriptor.segment.seq, descriptor.segment.length, &moment);
         } else if notes & notes::AGAIN != 0 {
-            arrivals::again(from, &descriptor.segment, numbers, &moment);
+            arrivals::again(from, to.zero_windows != 0, &descriptor.segment, numbers, &moment);
         }
     });
 }

@@ -39,7 +39,8 @@ pub struct Side {
     pub again: u32,
     /// Came again though its receiver had acknowledged it here.
     pub needless: u32,
-    /// Came again where no one can tell why: its hole had been given up, or without selective acknowledgements one was just being filled.
+    /// Came again where no one can tell why: its hole had been given up, its receiver had no room, or without selective acknowledgements a hole
+    /// was just being filled.
     pub unclear: u32,
     /// Times the receiver told that it had something twice (RFC 2883).
     pub doubled: u32,
@@ -56,7 +57,8 @@ pub struct Side {
     pub given_up: u32,
     /// Not 0: its receiver acknowledges selectively (RFC 2018).
     pub selective: u32,
-    pub reserved: u32,
+    /// Where it was when its receiver last closed its window; with the receiver's `zero_windows`.
+    pub shut: u32,
 }
 
 impl Quality {
@@ -65,6 +67,20 @@ impl Quality {
     #[must_use]
     pub fn sides_mut(&mut self, source_is_low: bool) -> (&mut Side, &mut Side) {
         if source_is_low { (&mut self.low, &mut self.high) } else { (&mut self.high, &mut self.low) }
+    }
+
+    /// A record without what two clocks make different: whether what filled a hole was lost or overtaken is told by time as well.
+    #[cfg(feature = "memory")]
+    #[must_use]
+    pub fn timeless(mut self) -> Self {
+        for side in [&mut self.low, &mut self.high] {
+            for hole in &mut side.holes {
+                (hole.opened, hole.answered) = (0, 0);
+            }
+            (side.stamped, side.round_trip, side.least_round_trip) = (u64::from(side.stamped != 0), 0, 0);
+            (side.lost, side.reordered) = (side.lost.wrapping_add(side.reordered), 0);
+        }
+        self
     }
 
     /// The initiator's side and the responder's.

@@ -70,20 +70,15 @@ impl Loss {
         }
     }
 
-    /// The share of what was sent that did not reach Weir, `arrived` packets having, and of those the share that did not get behind it.
+    /// The share of what was sent that did not reach Weir, `arrived` packets having, and of those the share that did not get behind it; in
+    /// millionths.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "a share needs no more digits")]
-    pub fn shares(&self, arrived: u64) -> (f64, f64) {
-        let share = |lost: u64, of: u64| if of == 0 { 0.0 } else { lost.min(of) as f64 / of as f64 };
-        (share(self.before, arrived + self.before), share(self.behind, arrived))
+    pub const fn shares(&self, arrived: u64) -> (u64, u64) {
+        (share(self.before, arrived.saturating_add(self.before)), share(self.behind, arrived))
     }
 }
 
-impl core::ops::AddAssign for Loss {
-    fn add_assign(&mut self, other: Self) {
-        self.before += other.before;
-        self.behind += other.behind;
-        self.needless += other.needless;
-        self.reordered += other.reordered;
-    }
+const fn share(lost: u64, of: u64) -> u64 {
+    let lost = if lost < of { lost } else { of };
+    if of == 0 { 0 } else { lost.saturating_mul(1_000_000) / of }
 }

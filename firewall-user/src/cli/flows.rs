@@ -30,6 +30,7 @@ Examples:
   weir flows
   weir flows inspection=bypass --json
   weir flows one-sided=yes --json
+  weir flows --quality rule=vpn-clients
   weir flows address=10.71.2.10 port=10000
   weir flows kill rule=old-vpn"
 )]
@@ -39,6 +40,9 @@ pub(super) struct Arguments {
     /// Conditions that must all hold
     #[arg(value_name = "FILTER")]
     filters: Vec<String>,
+    /// Show how well they come through: losses before and behind Weir, repetitions, round trips
+    #[arg(long)]
+    quality: bool,
     /// Show at most this many
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
@@ -77,7 +81,11 @@ impl Arguments {
                 let limit = self.limit.map(|limit| limit.to_string());
                 let extra = limit.iter().map(|limit| ("limit", limit.as_str()));
                 let flows: Vec<Flow> = ask(client.get(&path(&self.filters, extra)?))?;
-                if self.json { output::json(&flows) } else { output::flows(&flows) }
+                match (self.json, self.quality) {
+                    (true, _) => output::json(&flows),
+                    (false, true) => output::flow_quality(&flows),
+                    (false, false) => output::flows(&flows),
+                }
             }
         }
     }

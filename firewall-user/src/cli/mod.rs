@@ -10,6 +10,7 @@ mod flows;
 mod guard;
 mod import;
 mod policy;
+mod quality;
 mod run;
 mod set;
 mod status;
@@ -52,6 +53,7 @@ enum Verb {
     Set(set::Arguments),
     Flows(flows::Arguments),
     Counters(counters::Arguments),
+    Quality(quality::Arguments),
     Events(events::Arguments),
     Trace(trace::Arguments),
     Completions(completions::Arguments),
@@ -105,6 +107,7 @@ impl Cli {
             Verb::Set(arguments) => arguments.execute(&instance),
             Verb::Flows(arguments) => arguments.execute(&instance),
             Verb::Counters(arguments) => arguments.execute(&instance),
+            Verb::Quality(arguments) => arguments.execute(&instance),
             Verb::Events(arguments) => arguments.execute(&instance),
             Verb::Trace(arguments) => return arguments.execute(&instance),
             Verb::Completions(arguments) => arguments.execute(),
@@ -144,6 +147,9 @@ mod tests {
     #[test]
     fn flows_takes_filters_and_kill() {
         assert!(Cli::try_parse_from(["weir", "flows", "zone=outside", "port=443", "--json"]).is_ok());
+        assert!(Cli::try_parse_from(["weir", "flows", "--quality", "rule=web", "--limit", "3"]).is_ok());
+        assert!(Cli::try_parse_from(["weir", "quality", "--by", "rule", "--json"]).is_ok());
+        assert!(Cli::try_parse_from(["weir", "quality", "--by", "zone"]).is_err());
         assert!(Cli::try_parse_from(["weir", "flows", "kill", "zone=outside"]).is_ok());
         assert!(Cli::try_parse_from(["weir", "flows", "kill"]).is_err(), "kill needs a filter or --all");
         assert!(Cli::try_parse_from(["weir", "flows", "kill", "a=b", "--all"]).is_err());

@@ -280,7 +280,7 @@ impl AddAssign for Sums {
 
 fn told(loss: &summary::Loss, arrived: u64, answers: bool, unclear: u64) -> api::Loss {
     let (before, behind) = loss.shares(arrived);
-    let percent = |share: f64| (share * 100_000.0).round() / 1_000.0;
+    let percent = |millionths: u64| millionths as f64 / 10_000.0;
     api::Loss {
         lost: loss.place(answers).name().to_owned(),
         before: loss.before,

@@ -15,6 +15,7 @@ use firewall_common::{
         history::History,
         retransmission::{Digest, Start},
     },
+    quality::Quality,
     rule::{AddressPrefix, Block, RULE_NAME_LENGTH, Row, Rule, ServicePrefix, ZONE_NAME_LENGTH},
 };
 
@@ -65,6 +66,7 @@ pub fn all(pins: &Path) -> BTreeMap<&'static str, Table> {
         (map::ESTABLISHED, hash::<KEY, { size_of::<Flow>() }>(pins, map::ESTABLISHED, Map::HashMap)),
         (map::EMBRYONIC, hash::<KEY, { size_of::<Flow>() }>(pins, map::EMBRYONIC, Map::LruHashMap)),
         (map::HISTORIES, hash::<KEY, { size_of::<History>() }>(pins, map::HISTORIES, Map::HashMap)),
+        (map::QUALITIES, hash::<KEY, { size_of::<Quality>() }>(pins, map::QUALITIES, Map::HashMap)),
         (map::SEGMENTS, hash::<{ size_of::<Start>() }, { size_of::<Digest>() }>(pins, map::SEGMENTS, Map::LruHashMap)),
         (map::FRAGMENTS, hash::<{ size_of::<FragmentKey>() }, { size_of::<Fragment>() }>(pins, map::FRAGMENTS, Map::LruHashMap)),
         (map::CONFIG, array::<{ size_of::<Config>() }>(pins, map::CONFIG)),

@@ -1,6 +1,6 @@
 //! The verbs that talk to the daemon.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{fs, io::Write as _, os::unix::fs::PermissionsExt as _};
 
 use aya::maps::{Array, Map, MapData};
 use firewall_common::{
@@ -134,6 +134,37 @@ fn counters_tell_what_was_dropped_and_why() {
         assert!(lab.json(&["counters", "--all"])["drops"].as_object().is_some_and(|drops| drops.len() > 30));
         let table = lab.weir(&["counters"]);
         assert!(table.out.contains("no rule matches"), "the table explains: {}", table.out);
+    });
+}
+
+#[test]
+fn quality_tells_of_both_ways_and_outlives_the_flows() {
+    in_lab(|lab| {
+        lab.start(&["--interface", "outside=box0"]);
+        assert_eq!(lab.json(&["quality"])["ways"], serde_json::json!([]));
+        let (mut client, mut server) = lab.connect();
+        for end in [&mut client, &mut server] {
+            end.write_all(b"hello").expect("the connection is up");
+        }
+        let flow = lab.json(&["flows", "state=established"])[0].clone();
+        assert_eq!(flow["quality"]["loss"]["to_responder"]["lost"], "nowhere", "{flow}");
+        let trips = &flow["quality"]["round_trip_milliseconds"];
+        assert!(trips["initiator"].as_f64() > Some(0.0) && trips["responder"].as_f64() > Some(0.0), "the handshake tells both: {flow}");
+        let rule = flow["rule"].clone();
+        lab.weir(&["flows", "kill", "--all"]);
+        for by in ["interface", "rule"] {
+            let report = lab.json(&["quality", "--by", by]);
+            let ways = report["ways"].as_array().expect("a list").clone();
+            assert_eq!((report["by"].as_str(), ways.len()), (Some(by), 2), "{report}");
+            let inwards = ways.iter().find(|way| way["from"]["zone"] == "outside").expect("a way from outside");
+            assert_eq!((&inwards["from"]["interface"], &inwards["to"]["zone"]), (&"box0".into(), &"self".into()), "{report}");
+            assert!(inwards["total"]["packets"].as_u64() >= Some(3), "{report}");
+            assert_eq!((&inwards["total"]["before"], &inwards["total"]["lost"]), (&0.into(), &"nowhere".into()), "{report}");
+            let named = if by == "rule" { rule.clone() } else { serde_json::Value::Null };
+            assert_eq!(inwards["rule"], named, "{report}");
+        }
+        assert!(lab.weir(&["quality"]).out.starts_with("no loss is seen\n"));
+        assert!(lab.weir(&["flows", "--quality"]).out.starts_with("no flows\n"));
     });
 }
 

@@ -30,6 +30,7 @@ use firewall_common::{
         retransmission::{Digest, Start},
     },
     parse::{self, Descriptor},
+    quality::Quality,
     reason::Reason,
     rule::{AddressPrefix, Block, MAX_BLOCKS, MAX_ENTRIES, MAX_ROWS, Row, Rule, ServicePrefix},
     testing::{
@@ -77,6 +78,7 @@ pub struct Kernel {
     fragments: HashMap<MapData, FragmentKey, Fragment>,
     histories: HashMap<MapData, FlowKey, History>,
     guards: HashMap<MapData, FlowKey, Guard>,
+    qualities: HashMap<MapData, FlowKey, Quality>,
     digests: HashMap<MapData, Start, Digest>,
     limits: Array<MapData, Counts>,
     sources: HashMap<MapData, Source, Counts>,
@@ -171,6 +173,7 @@ impl Kernel {
             fragments: typed(&mut ebpf, map::FRAGMENTS),
             histories: typed(&mut ebpf, map::HISTORIES),
             guards: typed(&mut ebpf, map::GUARDS),
+            qualities: typed(&mut ebpf, map::QUALITIES),
             digests: typed(&mut ebpf, map::SEGMENTS),
             counters: typed(&mut ebpf, map::COUNTERS),
             rule_counters: typed(&mut ebpf, map::RULE_COUNTERS),
@@ -185,6 +188,17 @@ impl Kernel {
             // So far that every flow can be made older than the machine.
             ahead: Nanos(1_000_000_000_000_000),
         }
+    }
+
+    /// What kernel and host know of the quality of a packet's flow must be the same, but for times.
+    fn compare_quality(&self, frame: &[u8], arrival: Arrival) {
+        let mut descriptor = Descriptor::EMPTY;
+        if parse::parse(&frame, arrival.egress, &mut descriptor).is_err() {
+            return;
+        }
+        let in_kernel = self.qualities.get(&descriptor.key, 0).ok().map(Quality::timeless);
+        let on_host = self.host.quality(&descriptor.key).map(Quality::timeless);
+        assert_eq!(in_kernel, on_host, "the quality that kernel and host know after {} by {arrival:?}", hex(frame));
     }
 
     /// What the counters say of the packet just run: one of them, once.
@@ -265,6 +279,7 @@ impl Kernel {
             Verdict::Drop(_) => (Fate::Dropped, frame.to_vec()),
             Verdict::Answer => answered(frame),
         };
+        self.compare_quality(frame, arrival);
         assert_eq!(fate, expected, "what the program returned for {}, which it counted as {verdict:?}", hex(frame));
         assert_eq!(hex(&out), hex(&bytes), "the bytes of {}, which was counted as {verdict:?}", hex(frame));
         if matches!(expected, Fate::Passed) && out != frame {
@@ -465,6 +480,7 @@ impl Subject for Kernel {
         empty(&mut self.fragments);
         empty(&mut self.histories);
         empty(&mut self.guards);
+        empty(&mut self.qualities);
         empty(&mut self.digests);
         empty(&mut self.sources);
         self.clear_evidence();

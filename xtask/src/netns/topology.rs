@@ -14,6 +14,7 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result};
 
 use super::{End, Namespace, join};
+use crate::command;
 
 /// The VPN client.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
@@ -85,6 +86,15 @@ impl Topology {
             ))
             .map(drop)
             .with_context(|| format!("cannot set the hop's loss to {percent} %"))
+    }
+
+    /// From now on nothing joins segments on their way to a receiver or to the hop, which so loses them one by one. Frames cannot be
+    /// redirected to either any more.
+    pub fn keep_segments_apart(&self) -> Result<()> {
+        for (namespace, interface) in [(&self.hop, "uplink"), (&self.server, "lan")] {
+            command::output(namespace.command("ethtool").args(["--offload", interface, "gro", "off"]))?;
+        }
+        Ok(())
     }
 
     /// From now on the hop translates the addresses of clients to its own, and their ports to others.
