@@ -258,18 +258,37 @@ fn the_echo_of_a_flood_is_no_asymmetric_path() {
 #[derive(Clone, Copy, Debug)]
 enum Act {
     /// Segments with random numbers into the live connection, from either side.
-    Inject { control: u8, data: bool },
+    Inject {
+        control: u8,
+        data: bool,
+    },
     /// The same in order, from a random place on.
-    Run { start: u32, length: u8 },
+    Run {
+        start: u32,
+        length: u8,
+    },
     /// Probes of many ports or hosts.
-    Probe { control: u8, ports: u8, hosts: u8 },
+    Probe {
+        control: u8,
+        ports: u8,
+        hosts: u8,
+    },
     /// The same from sources that do not exist.
-    Spoofed { control: u8, count: u8 },
+    Spoofed {
+        control: u8,
+        count: u8,
+    },
     /// Data in mid-stream of a connection nobody knows, in order, with acknowledgements that go on.
-    Stream { count: u8 },
+    Stream {
+        count: u8,
+    },
     /// The live connection goes on.
-    Talk { segments: u8 },
-    Wait { millis: u16 },
+    Talk {
+        segments: u8,
+    },
+    Wait {
+        millis: u16,
+    },
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {

@@ -1,6 +1,7 @@
 //! The end-to-end scenarios: real TCP stacks in namespaces, a real `weir` in native XDP between them. Each asserts on what the endpoints
 //! saw and on what Weir counted.
 
+mod advise;
 mod attack;
 mod bulk;
 mod bypass;
@@ -167,6 +168,9 @@ pub const ALL: &[Scenario] = &[
     Scenario::gateway("crash", "traffic and denial outlive a killed controller", crash::killed),
     Scenario::host("host-served", "a host's open port is reached, a closed one is not", host::served),
     Scenario::host("host-outgoing", "a host's own connections work, unsolicited packets do not", host::outgoing),
+    Scenario::alone("advise", "IPsec over TCP dies of its losses, the advice is followed, and it lives", advise::fake_tcp),
+    Scenario::gateway("advise-one-sided", "a path on which replies go elsewhere is known, and its rule helps", advise::one_sided),
+    Scenario::gateway("advise-attack", "scans and blind injections are known, and never let through", advise::attacked),
     Scenario::alone("bypass-needed", "IPsec over TCP needs its bypass when packets are lost, real TCP never does", bypass::needed),
     Scenario::alone("soak", "20 s of TCP of eleven kinds over good and bad paths, nothing dropped", soak::scenario),
 ];
