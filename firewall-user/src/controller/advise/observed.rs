@@ -1,10 +1,10 @@
 //! The dataplane's evidence with what it looks like, one after the other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use firewall_common::{
     evidence::{Evidence, Side, Table, marks},
-    flow::{Address, FlowKey, Inspection},
+    flow::{Address, Flow, FlowKey, Inspection},
 };
 
 use super::super::{Controller, live::LiveFlow};
@@ -51,6 +51,7 @@ impl Controller {
                 }
             }
         }
+        let answered = self.two_way();
         for (address, stranger) in &strangers {
             if stranger.packets < advise::NOISE {
                 continue;
@@ -58,7 +59,11 @@ impl Controller {
             let conversations = by_source.remove(address).unwrap_or_default();
             let source = Source { address: *address, stranger, conversations };
             let (pairs, finding) = advise::source(&source);
-            let known: Vec<Observed> = pairs.into_iter().filter(|pair| !self.answers(pair)).map(|pair| of_pair(pair, &source)).collect();
+            let known: Vec<Observed> = pairs
+                .into_iter()
+                .filter(|pair| !answered.contains(&hosts(pair.source, pair.destination)))
+                .map(|pair| of_pair(pair, &source))
+                .collect();
             if known.is_empty() {
                 observed.push(of_source(&source, finding));
             }
@@ -95,14 +100,19 @@ impl Controller {
         })
     }
 
-    /// A flow between the two hosts of which both directions come by here: their path is no asymmetric one.
-    fn answers(&self, pair: &Pair) -> bool {
-        self.live.iter().any(|(key, live)| {
-            let same = (key.low == pair.source && key.high == pair.destination) || (key.high == pair.source && key.low == pair.destination);
-            let strict = live.flow.inspection != Inspection::Bypass as u8;
-            same && strict && live.flow.initiator.packets > 0 && live.flow.responder.packets > 0
-        })
+    /// Hosts with a flow of which both directions come by here: their path is no asymmetric one.
+    fn two_way(&self) -> HashSet<(Address, Address)> {
+        let two_way = |flow: &Flow| {
+            let strict = flow.inspection != Inspection::Bypass as u8;
+            strict && flow.initiator.packets > 0 && flow.responder.packets > 0
+        };
+        self.live.iter().filter(|(_, live)| two_way(&live.flow)).map(|(key, _)| (key.low, key.high)).collect()
     }
+}
+
+/// Two hosts in the order that flows' keys have them.
+fn hosts(one: Address, other: Address) -> (Address, Address) {
+    if one.bits() <= other.bits() { (one, other) } else { (other, one) }
 }
 
 fn of_pair(pair: Pair, source: &Source<'_>) -> Observed {
