@@ -128,6 +128,16 @@ fn a_stream_that_nothing_sends_again_is_no_tcp() {
     }
 }
 
+/// What is advised before a bypass.
+#[test]
+fn tolerant_inspection_is_enough_for_such_a_stream() {
+    for duplex in [false, true] {
+        let lab = Lab(World::under(&Tables::everything(Action::Allow, Inspection::Tolerant)));
+        fake_stream(&lab, (CLIENT, 40_001), 400, 20, duplex);
+        assert!(lab.flows().is_empty() && lab.sources().is_empty(), "something was refused");
+    }
+}
+
 #[test]
 fn what_is_known_of_it_outlives_the_flow() {
     let lab = Lab::new();

@@ -8,7 +8,7 @@ use std::{
 
 mod golden;
 
-const LINES: [&str; 24] = [
+const LINES: [&str; 27] = [
     "polcy",
     "policy chek policies",
     "policy check",
@@ -33,6 +33,9 @@ const LINES: [&str; 24] = [
     "events --for soon",
     "attach eth0",
     "bypass add name",
+    "advise --for soon",
+    "advise --confirm 60",
+    "advise forget --all",
 ];
 
 fn told(line: &str) -> String {

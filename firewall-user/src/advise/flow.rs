@@ -166,12 +166,14 @@ fn fake(who: &str, direction: &Direction<'_>) -> Finding {
     } else {
         format!("the other side sent {} and acknowledged nothing more", many(direction.heard(), "packet"))
     };
+    // A segment that begins past what its sender has sent shows a hole that was there before Weir.
+    let lost = if direction.sender_now.gaps > 0 { "lost before Weir" } else { "lost behind Weir" };
     let again = match direction.sent_again() {
         0 => "nothing was sent again".to_owned(),
         times => format!("hardly anything was sent again ({times} times)"),
     };
     let why = format!(
-        "A hole of the {who}'s data {missing} bytes before the window's end was never filled: {asks}, {again}, and {} past the window followed, \
+        "A hole of the {who}'s data {missing} bytes before the window's end, {lost}, was never filled: {asks}, {again}, and {} past the window followed, \
          {} of them in order. A TCP stack would have retransmitted and stopped.",
         many(sender.past_window, "segment"),
         sender.in_order

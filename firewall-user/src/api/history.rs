@@ -27,6 +27,8 @@ pub enum How {
     Apply,
     /// `weir bypass`.
     Bypass,
+    /// `weir advise --apply`.
+    Advise,
     /// SIGHUP.
     Reload,
     /// Its files changed.
@@ -53,6 +55,7 @@ impl How {
             Self::Start => "start",
             Self::Apply => "apply",
             Self::Bypass => "bypass",
+            Self::Advise => "advise",
             Self::Reload => "reload",
             Self::Watch => "watch",
         }

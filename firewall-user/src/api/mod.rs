@@ -1,5 +1,6 @@
 //! The JSON both sides of the socket speak, and what `--json` prints. Field names are stable: fields are added, never renamed.
 
+mod advise;
 mod bypass;
 mod counters;
 mod diff;
@@ -17,6 +18,7 @@ mod sets;
 mod status;
 mod trace;
 
+pub use advise::{AdmittedBy, Advice, AdviceApplied, AdviseApply, Advised, AdvisedEnd, AdvisedFlow, AdvisedRule, Forgotten};
 pub use bypass::{BypassAdd, BypassAdded, BypassRemove, BypassRemoved, BypassRule};
 pub use counters::{Counters, InterfaceCounters, LimitUse, RuleCounters, TableFill};
 pub use diff::{DiffRequest, Edited, FlowChange, FlowChangeKind, FlowChanges, Judged, PolicyDiff};

@@ -1,5 +1,6 @@
 //! The command line: one verb per file. Every verb but `run`, `policy check`, `policy profiles PATH`, `policy import` and a `detach` without a daemon asks it.
 
+mod advise;
 mod attach;
 mod bypass;
 mod completions;
@@ -50,6 +51,7 @@ enum Verb {
     Detach(detach::Arguments),
     Policy(policy::Arguments),
     Bypass(bypass::Arguments),
+    Advise(advise::Arguments),
     Set(set::Arguments),
     Flows(flows::Arguments),
     Counters(counters::Arguments),
@@ -104,6 +106,7 @@ impl Cli {
             Verb::Detach(arguments) => arguments.execute(&instance),
             Verb::Policy(arguments) => return arguments.execute(&instance),
             Verb::Bypass(arguments) => arguments.execute(&instance),
+            Verb::Advise(arguments) => arguments.execute(&instance),
             Verb::Set(arguments) => arguments.execute(&instance),
             Verb::Flows(arguments) => arguments.execute(&instance),
             Verb::Counters(arguments) => arguments.execute(&instance),

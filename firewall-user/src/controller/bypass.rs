@@ -36,6 +36,13 @@ struct Edit {
     read: Read,
 }
 
+/// A rule that was added, and what came in force with it.
+pub(super) struct AddedRule {
+    pub(super) file: PathBuf,
+    pub(super) expires: Option<Timestamp>,
+    pub(super) applied: Applied,
+}
+
 impl Controller {
     /// The bypass rules in force.
     pub fn bypass_rules(&self) -> Result<Vec<BypassRule>, Failure> {
@@ -48,17 +55,21 @@ impl Controller {
 
     /// Adds a bypass rule to a policy file and applies the policy.
     pub fn bypass_add(&self, request: &BypassAdd, uid: Option<u32>) -> Result<BypassAdded, Failure> {
+        let AddedRule { file, expires, applied } = self.add_bypass(request, Asked::by(How::Bypass, uid))?;
+        let (file, expires) = (file.display().to_string(), expires.map(|at| at.to_string()));
+        Ok(BypassAdded { name: request.name.clone(), file, generation: applied.generation, warnings: applied.warnings, expires })
+    }
+
+    pub(super) fn add_bypass(&self, request: &BypassAdd, asked: Asked) -> Result<AddedRule, Failure> {
         let _editing = held(&self.edit);
         let _lock = EditLock::take(&self.instance)?;
         let path = self.policy_to_edit()?;
         let rule = new_rule(request)?;
         let sources = policy::read_sources(&path).map_err(|errors| refused(&errors))?;
         let file = self.file_for(request, &path)?;
-        let edit = edited(sources, file, |text| edit::add_rule(text, &rule, request.before.as_deref()))?;
-        let file = edit.file.display().to_string();
-        let applied = self.write_and_apply(&path, edit, Asked::by(How::Bypass, uid))?;
-        let expires = rule.expires.map(|at| at.to_string());
-        Ok(BypassAdded { name: request.name.clone(), file, generation: applied.generation, warnings: applied.warnings, expires })
+        let edit = edited(sources, file.clone(), |text| edit::add_rule(text, &rule, request.before.as_deref()))?;
+        let applied = self.write_and_apply(&path, edit, asked)?;
+        Ok(AddedRule { file, expires: rule.expires, applied })
     }
 
     /// Removes a bypass rule, and no other, from its file and applies the policy.
@@ -177,7 +188,7 @@ fn describe(known: Option<&(Used, Timestamp)>, rule: RuleInForce, now: Timestamp
     }
 }
 
-fn new_rule(request: &BypassAdd) -> Result<NewRule, Failure> {
+pub(super) fn new_rule(request: &BypassAdd) -> Result<NewRule, Failure> {
     let expires = request.expires.as_deref().map(edit::parse_expires).transpose().map_err(|error| Failure::usage(error.to_string()))?;
     Ok(NewRule {
         name: request.name.clone(),

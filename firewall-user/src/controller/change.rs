@@ -65,6 +65,14 @@ impl Asked {
     pub const fn by(how: How, uid: Option<u32>) -> Self {
         Self { how, uid, confirm_seconds: None, session: None }
     }
+
+    /// The same, to be taken back unless it is confirmed within this time.
+    ///
+    /// # Errors
+    /// A time that is none to confirm a policy in.
+    pub fn confirmed_within(self, seconds: Option<u32>) -> Result<Self, Failure> {
+        Ok(Self { confirm_seconds: checked(seconds)?, ..self })
+    }
 }
 
 /// A policy that was read, and what it was read from.

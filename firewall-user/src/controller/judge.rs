@@ -34,7 +34,12 @@ impl<'p> Judge<'p> {
     }
 }
 
-impl Verdict<'_> {
+impl<'p> Verdict<'p> {
+    /// The rule that decides.
+    pub(super) const fn rule(self) -> Option<&'p RuleInfo> {
+        self.0
+    }
+
     pub(super) fn allows(self) -> bool {
         self.0.is_some_and(|rule| rule.action == Action::Allow)
     }

@@ -1,5 +1,6 @@
 //! The daemon: what it holds, how it starts and how it ends. It never stands in the path of a packet.
 
+mod advise;
 mod bypass;
 mod change;
 mod compare;
@@ -46,6 +47,7 @@ use crate::{
     settings::{OnExit, Placement, Settings, check_interface_name},
     zone,
 };
+pub use advise::DEFAULT_SECONDS;
 use events::Events;
 use flow_log::FlowLog;
 use history::History;

@@ -21,7 +21,7 @@ use tokio::net::UnixListener;
 use super::{Controller, blocking, sets};
 use crate::{
     api::{
-        ApplyRequest, AttachRequest, By, BypassAdd, BypassRemove, DetachRequest, DiffRequest, Failure, Kind, MAX_TRACED_BYTES,
+        AdviseApply, ApplyRequest, AttachRequest, By, BypassAdd, BypassRemove, DetachRequest, DiffRequest, Failure, Kind, MAX_TRACED_BYTES,
         MAX_TRACED_PACKETS, RollbackRequest, TraceRequest,
     },
     event_filter::EventFilter,
@@ -127,6 +127,7 @@ fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/quality", get(quality))
         .route("/v1/events", get(events))
         .route("/v1/trace", post(trace))
+        .route("/v1/advise", get(advise).post(advise_apply).delete(advise_forget))
         .route("/v1/bypass", get(bypass).post(bypass_add).delete(bypass_remove))
         .route("/v1/sets", get(all_sets))
         .route("/v1/sets/{name}", get(one_set))
@@ -286,6 +287,26 @@ async fn trace(State(controller): Shared, request: Request) -> Answer {
     })?;
     let request: TraceRequest = body(Ok(bytes))?;
     blocking(&controller, move |controller| controller.trace(&request)).await.map(json)
+}
+
+async fn advise(State(controller): Shared, query: Pairs) -> Answer {
+    let mut seconds = None;
+    for (key, value) in pairs(query)? {
+        match key.as_str() {
+            "for_seconds" => seconds = Some(value.parse().map_err(|_| Failure::usage(format!("for_seconds={value} is no number")))?),
+            other => return Err(Failure::usage(format!("advice takes `for_seconds`, not `{other}`"))),
+        }
+    }
+    blocking(&controller, move |controller| controller.advise(seconds)).await.map(json)
+}
+
+async fn advise_apply(State(controller): Shared, ConnectInfo(Peer(uid)): ConnectInfo<Peer>, bytes: Body) -> Answer {
+    let request: AdviseApply = body(bytes)?;
+    blocking(&controller, move |controller| controller.advise_apply(&request, uid)).await.map(json)
+}
+
+async fn advise_forget(State(controller): Shared) -> Answer {
+    blocking(&controller, Controller::advise_forget).await.map(json)
 }
 
 async fn bypass(State(controller): Shared) -> Answer {

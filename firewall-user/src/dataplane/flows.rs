@@ -140,7 +140,7 @@ impl Table<'_> {
 }
 
 /// Whether an entry was there to be removed.
-fn removed(result: Result<(), MapError>, map: &str) -> Result<bool, DataplaneError> {
+pub(super) fn removed(result: Result<(), MapError>, map: &str) -> Result<bool, DataplaneError> {
     match result {
         Ok(()) => Ok(true),
         Err(MapError::KeyNotFound) => Ok(false),

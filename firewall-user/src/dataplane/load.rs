@@ -199,6 +199,9 @@ pub(super) fn load_beside(pins: &Pins, room: u32, policy: Option<&Lowered>, prog
     for name in [map::ESTABLISHED, map::EMBRYONIC, map::HISTORIES, map::GUARDS, map::QUALITIES, map::FRAGMENTS, map::SEGMENTS] {
         loader.map_max_entries(name, room);
     }
+    for name in [map::EVIDENCE, map::STRAYS, map::STRANGERS] {
+        loader.map_max_entries(name, FEW);
+    }
     loader.map_max_entries(map::RULE_NAMES, FEW).map_max_entries(map::ZONE_NAMES, FEW);
     match policy {
         Some(policy) => {

@@ -9,6 +9,7 @@ mod config;
 mod counters;
 mod error;
 mod events;
+mod evidence;
 mod flows;
 mod host;
 mod limits;

@@ -1,5 +1,6 @@
 //! What `weir` prints for people: tables, and JSON for programs.
 
+mod advise;
 mod bypass;
 mod counters;
 mod diff;
@@ -20,6 +21,7 @@ use std::io::{self, Write as _};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
+pub use advise::{advice_applied, advised};
 pub use bypass::bypass;
 pub use counters::counters;
 pub use diff::diff;

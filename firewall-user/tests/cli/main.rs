@@ -1,6 +1,7 @@
 //! `weir` as a person runs it, against the kernel: starting, crashing, adopting, refusing. Needs root; the network used is in namespaces
 //! that each test makes and removes.
 
+mod advise;
 mod bypass;
 mod changes;
 mod editing;

@@ -1,6 +1,7 @@
 //! The end-to-end scenarios: real TCP stacks in namespaces, a real `weir` in native XDP between them. Each asserts on what the endpoints
 //! saw and on what Weir counted.
 
+mod advise;
 mod asymmetric;
 mod attack;
 mod bulk;
@@ -174,6 +175,9 @@ pub const ALL: &[Scenario] = &[
         "two gateways that see one side each name the other, and pass it by bypass rules and nothing else",
         asymmetric::two_gateways,
     ),
+    Scenario::alone("advise", "IPsec over TCP dies of its losses, the advice is followed, and it lives", advise::fake_tcp),
+    Scenario::gateway("advise-one-sided", "a path on which replies go elsewhere is known, and its rule helps", advise::one_sided),
+    Scenario::gateway("advise-attack", "scans and blind injections are known, and never let through", advise::attacked),
     Scenario::alone("bypass-needed", "IPsec over TCP needs its bypass when packets are lost, real TCP never does", bypass::needed),
     Scenario::alone("quality", "the side of a loss is found for 95 of 100 real connections with 1 to 5 % lost", quality::side),
     Scenario::alone("soak", "20 s of TCP of eleven kinds over good and bad paths, nothing dropped", soak::scenario),
