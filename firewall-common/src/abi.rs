@@ -14,7 +14,11 @@ pub mod map {
     /// The hours of rules, both slots.
     pub const SCHEDULES: &str = "SCHEDULES";
     pub const HISTORIES: &str = "HISTORIES";
+    /// What guards remember of flows, beside their records.
+    pub const GUARDS: &str = "GUARDS";
     pub const SEGMENTS: &str = "SEGMENTS";
+    /// Where packets of established flows are lost: [`crate::quality`].
+    pub const QUALITIES: &str = "QUALITIES";
     pub const ADDRESSES: &str = "ADDRESSES";
     pub const SERVICES: &str = "SERVICES";
     pub const COUNTERS: &str = "COUNTERS";
@@ -32,6 +36,14 @@ pub mod map {
     /// Records of what happened, for the controller.
     pub const EVENTS: &str = "EVENTS";
     pub const EVENT_COUNTERS: &str = "EVENT_COUNTERS";
+    /// What is known of established flows whose packets a stateful check refused.
+    pub const EVIDENCE: &str = "EVIDENCE";
+    /// The same of packets of no established flow, by conversation.
+    pub const STRAYS: &str = "STRAYS";
+    /// The same by source.
+    pub const STRANGERS: &str = "STRANGERS";
+    /// Entries of these that each CPU has begun. Not pinned.
+    pub const BEGINNINGS: &str = "BEGINNINGS";
     pub const AYA_LOGS: &str = "AYA_LOGS";
     /// The packet each CPU judges. Not pinned.
     pub const VISITS: &str = "VISITS";
@@ -40,7 +52,7 @@ pub mod map {
     pub const POLICY: [&str; 7] = [RULES, ROWS, BLOCKS, PROFILES, SCHEDULES, ADDRESSES, SERVICES];
 
     /// All that are pinned.
-    pub const PINNED: [&str; 24] = [
+    pub const PINNED: [&str; 29] = [
         ESTABLISHED,
         EMBRYONIC,
         FRAGMENTS,
@@ -52,7 +64,9 @@ pub mod map {
         PROFILES,
         SCHEDULES,
         HISTORIES,
+        GUARDS,
         SEGMENTS,
+        QUALITIES,
         ADDRESSES,
         SERVICES,
         COUNTERS,
@@ -64,6 +78,9 @@ pub mod map {
         ZONE_NAMES,
         EVENTS,
         EVENT_COUNTERS,
+        EVIDENCE,
+        STRAYS,
+        STRANGERS,
         AYA_LOGS,
     ];
 }
@@ -78,7 +95,7 @@ pub mod program {
 
 #[cfg(feature = "user")]
 mod pod {
-    use crate::{config, counter, event, flow, fragment, hours, limit, normalize, rule};
+    use crate::{config, counter, event, evidence, flow, fragment, guard, hours, limit, normalize, quality, rule};
 
     macro_rules! pod {
         ($($type:ty),+ $(,)?) => {
@@ -97,10 +114,15 @@ mod pod {
         counter::RuleCounters,
         event::Record,
         event::Tally,
+        evidence::Beginnings,
+        evidence::Evidence,
+        evidence::Stranger,
+        flow::Address,
         flow::Flow,
         flow::FlowKey,
         fragment::FragmentKey,
         fragment::Fragment,
+        guard::Guard,
         hours::Week,
         limit::Counts,
         limit::Source,
@@ -108,6 +130,7 @@ mod pod {
         normalize::history::History,
         normalize::retransmission::Digest,
         normalize::retransmission::Start,
+        quality::Quality,
         rule::AddressPrefix,
         rule::Block,
         rule::Row,

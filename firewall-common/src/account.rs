@@ -43,6 +43,8 @@ pub enum Event {
     Expired,
     /// The policy in force no longer allows the packet's flow. Only [`crate::event`] is told.
     Denied,
+    /// What the flow has proven to its guard puts it under another inspection. Only [`crate::event`] is told.
+    Guard,
 }
 
 const _: () = assert!(size_of::<Outcome>() == 4);
@@ -127,7 +129,7 @@ fn total(counters: &mut Counters, outcome: &Outcome) {
         }
     }
     match outcome.event {
-        Event::None | Event::Link | Event::Decided | Event::Over | Event::Expired | Event::Denied => {}
+        Event::None | Event::Link | Event::Decided | Event::Over | Event::Expired | Event::Denied | Event::Guard => {}
         Event::Created => counters.flows_created += 1,
         Event::Established => counters.flows_established += 1,
     }

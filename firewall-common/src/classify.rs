@@ -5,6 +5,7 @@ use crate::{
     config::config_flags,
     env::Env,
     flow::{Address, Inspection},
+    guard,
     hours::{self, Week},
     parse::{Descriptor, Kind},
     reason::Reason,
@@ -98,7 +99,7 @@ pub fn classify<E: Env>(env: &E, visit: &Visit, zones: Zones, reversed: bool) ->
     let service = env.service_class(slot, descriptor.key.protocol, service);
     let entry = first_match(env, slot, zones, [source, destination, service], visit.now).ok_or(Reason::AclDrop)?;
     let rule = env.rule(slot, entry).ok_or(Reason::AclDrop)?;
-    Ok(Decision { entry: entry as u16, rule: rule.number, action: rule.action, inspection: rule.inspection })
+    Ok(Decision { entry: entry as u16, rule: rule.number, action: rule.action, inspection: guard::first_level(rule, descriptor.kind) })
 }
 
 /// The service of the first packet of a flow whose responder sent the packet at hand.

@@ -5,8 +5,10 @@ use crate::{
     classify::Policies,
     counter::{Counters, RuleCounters},
     event,
-    flow::{Flow, FlowKey},
+    evidence::{self, Evidence, Stranger},
+    flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey, stages},
+    guard::{self, Guard},
     limit::{Mark, Source, Word},
     normalize::{
         self, Profile, Room, check, edit,
@@ -16,6 +18,7 @@ use crate::{
     packet::Packet,
     parse::Descriptor,
     pipeline::{self, Step},
+    quality::{self, Quality},
     reason::Reason,
     relate,
     time::Nanos,
@@ -148,6 +151,15 @@ pub trait Env: Policies {
     /// # Errors
     /// [`Reason::HistoryInsertFailed`].
     fn insert_history(&self, key: &FlowKey, history: &History) -> Result<(), Reason>;
+    /// Reads or changes what is known of an established flow's quality; `None` when nothing is. `make`: when nothing is there, begin it; it
+    /// may find no room.
+    fn with_quality<R>(&self, key: &FlowKey, make: bool, change: impl FnOnce(&mut Quality) -> R) -> Option<R>;
+    /// Reads or changes what a flow's guards remember, alone; `None` when nothing is. `change` must call nothing of this trait.
+    fn with_guard<R>(&self, key: &FlowKey, change: impl FnOnce(&mut Guard) -> R) -> Option<R>;
+    /// Begins it with nothing in it, unless it is there.
+    /// # Errors
+    /// [`Reason::GuardInsertFailed`].
+    fn insert_guard(&self, key: &FlowKey) -> Result<(), Reason>;
     /// What is remembered of the data that began here.
     fn digest(&self, start: &Start) -> Option<Digest>;
     /// Remembers data. The table forgets what is oldest, and may forget this one at once.
@@ -182,6 +194,19 @@ pub trait Env: Policies {
     /// sent in this second; those of logged rules are counted apart.
     fn emit(&self, kind: event::Kind, logged: bool, now: Nanos, fill: impl FnOnce(&mut event::Record));
 
+    /// Reads or changes what is remembered of refusals under this key; `None` when nothing is. `make`: begin it at nothing then, unless this
+    /// CPU has begun too many lately. `change` must call nothing of this trait but [`Self::with_established`].
+    fn with_evidence<R>(
+        &self,
+        table: evidence::Table,
+        key: &FlowKey,
+        make: bool,
+        now: Nanos,
+        change: impl FnOnce(&mut Evidence) -> R,
+    ) -> Option<R>;
+    /// The same of a source of strays.
+    fn with_stranger<R>(&self, source: &Address, make: bool, now: Nanos, change: impl FnOnce(&mut Stranger) -> R) -> Option<R>;
+
     /// Lends a copy of the visit, for the packet that the visit's packet quotes. The kernel keeps it off the stack, and has none when a map
     /// is not as it must be.
     fn aside<R>(&self, visit: &Visit, with: impl FnOnce(&mut Visit) -> R) -> Option<R> {
@@ -214,6 +239,32 @@ pub trait Env: Policies {
         Self: Sized,
     {
         normalize::remember(self, visit, last_ack);
+    }
+
+    /// Takes a packet into what is known of its flow's quality: [`quality::observe`].
+    fn observe<P: Packet>(&self, packet: &P, visit: &mut Visit)
+    where
+        Self: Sized,
+    {
+        quality::observe(packet, self, visit);
+    }
+
+    /// Stage *guard*, before tracking: [`guard::check`].
+    /// # Errors
+    /// The reason to drop the packet for.
+    fn guard<P: Packet>(&self, packet: &P, visit: &mut Visit) -> Result<(), Reason>
+    where
+        Self: Sized,
+    {
+        guard::check(packet, self, visit)
+    }
+
+    /// Stage *guard*, after tracking: [`guard::learn`].
+    fn teach_guard(&self, visit: &mut Visit)
+    where
+        Self: Sized,
+    {
+        guard::learn(self, visit);
     }
 
     /// Stage *normalize*, at the end: [`edit::rewrite`].
@@ -296,5 +347,13 @@ pub trait Env: Policies {
         Self: Sized,
     {
         event::report::report(self, visit, outcome);
+    }
+
+    /// Remembers a refusal that [concerns](evidence::concerns) `weir advise`: [`evidence::note`].
+    fn refused(&self, visit: &mut Visit, outcome: &mut Outcome)
+    where
+        Self: Sized,
+    {
+        evidence::note(self, visit, outcome);
     }
 }

@@ -246,7 +246,9 @@ pub struct Flow {
     pub looks: u8,
     /// How far the flow's guard has come, as a number; 0 without one.
     pub guard: u8,
-    pub reserved: [u8; 5],
+    pub reserved: u8,
+    /// Time from the first packet to the SYN-ACK, in microseconds; 0 when unknown, and when one of the handshake came twice.
+    pub answer_micros: u32,
 }
 
 /// Bits of [`Flow::flags`].
@@ -513,6 +515,17 @@ impl Flow {
     #[must_use]
     pub const fn has(&self, flag: u8) -> bool {
         self.flags & flag != 0
+    }
+
+    /// The way from here to the side that sent a packet and back, as the handshake told it, in microseconds; 0 when unknown.
+    #[inline(always)]
+    #[must_use]
+    pub const fn handshake_round_trip(&self, sender: Sender) -> u32 {
+        match sender {
+            Sender::Initiator if self.answer_micros != 0 => self.handshake_micros.saturating_sub(self.answer_micros),
+            Sender::Initiator => 0,
+            Sender::Responder => self.answer_micros,
+        }
     }
 
     /// True when the flow's idle time is over: it must be treated as if it were not there.

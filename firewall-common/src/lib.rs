@@ -1,7 +1,7 @@
 //! Every decision of Weir's dataplane, without I/O and without maps. The same code runs in the kernel and on the host.
 //!
 //! The packet's path is [`pipeline`]; its stages are the modules [`parse`], [`fragment`], [`sanity`], [`relate`], [`classify`],
-//! [`admit`] (with [`limit`]), [`track`], [`normalize`] and [`account`], in this order; [`event`] tells those who listen. Two traits are the seam to the
+//! [`admit`] (with [`limit`]), [`track`], [`normalize`] and [`account`], in this order; [`event`] tells those who listen, and [`quality`] where packets are lost. Two traits are the seam to the
 //! world: [`packet::Packet`] (bytes) and [`env::Env`]
 //! (tables, clock, policy, counters). Types shared with userspace are in [`flow`], [`rule`], [`config`], [`counter`] and
 //! [`reason`].
@@ -20,8 +20,10 @@ pub mod config;
 pub mod counter;
 pub mod env;
 pub mod event;
+pub mod evidence;
 pub mod flow;
 pub mod fragment;
+pub mod guard;
 pub mod hours;
 pub mod limit;
 #[cfg(feature = "memory")]
@@ -31,6 +33,7 @@ pub mod normalize;
 pub mod packet;
 pub mod parse;
 pub mod pipeline;
+pub mod quality;
 pub mod reason;
 pub mod relate;
 pub mod rule;

@@ -6,8 +6,8 @@
 //!                         └ ICMP error → relate ───────────────────────┘
 //! ```
 //!
-//! Stage *normalize* stands at several places: before and while a flow's record is changed, and at the end, where a packet that passes is
-//! changed itself.
+//! Stage *guard* stands before *track* and after it, for flows whose rule has one. Stage *normalize* stands at several places: before and
+//! while a flow's record is changed, and at the end, where a packet that passes is changed itself.
 //!
 //! Every packet goes through [`pipeline`], in every program, and leaves through [`account`](crate::account::account).
 
@@ -19,13 +19,15 @@ use crate::{
     config::config_flags,
     env::{Env, InsertError, Notice},
     event::{Kind as Told, report},
+    evidence,
     flow::{Flow, FlowKey, Inspection, Sender, State, flow_flags, flow_marks, peer_flags},
-    fragment,
+    fragment, guard,
     limit::{self, Holder},
     neighbour,
     normalize::{self, randomize},
     packet::Packet,
     parse::Kind,
+    quality,
     reason::Reason,
     relate,
     rule::{Action, Rule, ZONE_SELF, rule_flags},
@@ -54,8 +56,16 @@ pub fn pipeline<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Ve
     if let Err(reason) = judged {
         outcome = Outcome::dropped(reason);
     }
+    if let Verdict::Drop(reason) = outcome.verdict
+        && evidence::concerns(reason)
+    {
+        env.refused(visit, &mut outcome);
+    }
     if visit.settings.event_kinds | u32::from(visit.tell) != 0 && report::kind(&outcome).is_some() {
         env.report(visit, &mut outcome);
+    }
+    if visit.guard.turned != 0 {
+        guard::tell(env, visit);
     }
     account::account(env, visit, &outcome)
 }
@@ -111,6 +121,12 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
             outcome.verdict = Verdict::Drop(reason);
             return Ok(Step::Done);
         }
+        if visit.guard.wants != 0
+            && let Err(reason) = env.guard(packet, visit)
+        {
+            outcome.verdict = Verdict::Drop(reason);
+            return Ok(Step::Done);
+        }
         visit.revalidated = true;
         step = look_up(packet, env, visit, outcome);
     }
@@ -120,7 +136,7 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
     }
     match step {
         Step::Steady | Step::Needed => return Ok(step),
-        Step::Done => tracked_to_its_end(env, visit, outcome),
+        Step::Done => tracked_to_its_end(packet, env, visit, outcome),
         _ => env.first(packet, visit, outcome),
     }
     if visit.descriptor.piece.more {
@@ -131,9 +147,15 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
 
 /// What is left to do for a packet of a known flow. Not where it is tracked: all that is called from there adds to one stack.
 #[inline(always)]
-fn tracked_to_its_end<E: Env>(env: &E, visit: &Visit, outcome: &Outcome) {
+fn tracked_to_its_end<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &Outcome) {
     if visit.learned {
-        normalize::after(env, visit, visit.last_ack);
+        normalize::after(env, visit, visit.numbers.other_ack);
+        if visit.guard.wants != 0 {
+            env.teach_guard(visit);
+        }
+    }
+    if visit.observed && quality::concerns(&visit.descriptor) {
+        env.observe(packet, visit);
     }
     if matches!(outcome.event, Event::Over) {
         limit::close(env, &visit.descriptor.key);
@@ -230,22 +252,20 @@ struct Tracked {
     rule: u16,
     /// [`Visit::needed`].
     needed: u8,
-    /// Highest acknowledgement the packet's receiver had sent before.
-    last_ack: u32,
 }
 
 impl Tracked {
     /// A verdict that nothing was tracked for.
     #[inline(always)]
     const fn untracked(verdict: Verdict, next: Next, rule: u16) -> Self {
-        Self { verdict, next, rule, needed: 0, last_ack: 0 }
+        Self { verdict, next, rule, needed: 0 }
     }
 }
 
 /// Takes the packet into the flow's record. A record that is not this flow's any more, or whose time is over, asks for the packet to be
 /// judged as a first one.
 #[inline(always)]
-fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Tracked {
+fn track_packet(visit: &mut Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Tracked {
     if flow.identity != FlowKey::identity(&visit.descriptor.key) || flow.expired(now, visit.settings.timeout_scale) {
         return Tracked::untracked(Verdict::NoLearn, Next::Reopen, NO_RULE);
     }
@@ -259,6 +279,9 @@ fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Trac
     if matches!(sender, Sender::Responder) && flow.responder_interface == 0 && !visit.arrival.egress {
         flow.responder_interface = visit.arrival.place;
     }
+    let round_trip = flow.handshake_round_trip(sender);
+    let (from, to) = flow.peers_mut(sender);
+    visit.numbers.take(from, to, round_trip);
     let merged = visit.arrival.egress || visit.software;
     let generation = visit.settings.generation;
     let context = Context {
@@ -269,12 +292,11 @@ fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Trac
         timeouts: &rule.timeouts,
         expires: Nanos(rule.expires),
         checks: rule.checks,
+        guarded: rule.flags & rule_flags::GUARDED != 0,
         merged,
     };
-    let (_, to) = flow.peers_mut(sender);
-    let last_ack = to.ack;
     let transition = track::step(flow, &context);
-    Tracked { verdict: transition.verdict, next: transition.next, rule: flow.rule, needed: transition.needed, last_ack }
+    Tracked { verdict: transition.verdict, next: transition.next, rule: flow.rule, needed: transition.needed }
 }
 
 /// Takes an ordinary segment into the record of a steady flow and returns the flow's rule, with [`PAST_WINDOW`] where that is to be counted;
@@ -321,7 +343,8 @@ fn adopt(visit: &Visit, flow: &mut Flow, decision: &Decision, rule: &Rule) -> (H
     // A connection that is over, and only waits for what may still be on its way, counts against nothing.
     let marks = if flow.marks & flow_marks::OVER == 0 { admit::marks_under(rule) } else { 0 };
     flow.marks = flow.marks & !(flow_marks::LIMITED | flow_marks::LOGGED) | marks;
-    track::relevel(flow, visit.descriptor.kind, decision.inspection());
+    let inspection = guard::proof::adopted_level(flow, rule, decision.inspection());
+    track::relevel(flow, visit.descriptor.kind, inspection);
     flow.timeout = timeout::of(flow, visit.descriptor.key.protocol, &rule.timeouts);
     (before, Holder::of(flow))
 }
@@ -352,13 +375,14 @@ pub fn confirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, out
     if is_over(visit, rule) {
         return Step::Stale;
     }
-    if normalize::asks(visit, rule, glance.features, true) {
+    if normalize::asks(visit, rule, glance.features, true) | guard::asks(visit, rule, true) {
         *outcome = Outcome::new(Verdict::Drop(Reason::NoPolicy), rule.number, Event::None);
         return Step::Look;
     }
     let tracked = env.with_established(&found, |flow| track_packet(visit, visit.now, flow, rule));
     visit.needed = tracked.needed;
-    (visit.learned, visit.last_ack) = (matches!(tracked.verdict, Verdict::Learn), tracked.last_ack);
+    visit.learned = matches!(tracked.verdict, Verdict::Learn);
+    visit.observed = tracked.verdict.passes() && !matches!(tracked.next, Next::Reopen);
     conclude(&tracked, outcome)
 }
 
@@ -375,7 +399,7 @@ pub fn unconfirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, o
     if is_over(visit, rule) {
         return Step::Stale;
     }
-    if normalize::asks(visit, rule, glance.features, false) {
+    if normalize::asks(visit, rule, glance.features, false) | guard::asks(visit, rule, false) {
         *outcome = Outcome::new(Verdict::Drop(Reason::NoPolicy), rule.number, Event::None);
         return Step::Look;
     }
@@ -554,6 +578,7 @@ pub fn first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome:
 #[inline(always)]
 fn try_first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Result<Outcome, Reason> {
     normalize::begin_anew(visit);
+    guard::begin_anew(visit);
     let zones = classify::zones(env, visit)?;
     visit.to_zone = zones.to;
     let decision = classify::classify(env, visit, zones, false)?;
@@ -576,6 +601,11 @@ fn try_first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Resul
         return Ok(Outcome::new(Verdict::Drop(reason), decision.rule, Event::None));
     }
     admit::check(&visit.descriptor, decision.inspection())?;
+    if guard::asks(visit, rule, false)
+        && let Err(reason) = env.guard(packet, visit)
+    {
+        return Ok(Outcome::new(Verdict::Drop(reason), decision.rule, Event::None));
+    }
     let limited = rule.flags & rule_flags::LIMITED != 0;
     if limited && let Err(reason) = limit::take(env, visit, rule) {
         return Ok(Outcome::new(Verdict::Drop(reason), decision.rule, Event::Decided));

@@ -12,6 +12,7 @@ pub enum Stage {
     Lookup,
     Classify,
     Admit,
+    Guard,
     Track,
     Normalize,
 }
@@ -133,6 +134,16 @@ reasons! {
     76 SourceEmbryonicLimit "source-embryonic-conn-limit" Admit "The source has as many flows not yet confirmed by both sides as the rule's limits allow each.";
     77 SourceNewFlowRate "source-conn-rate-limit" Admit "As many flows of the source have begun in this second as the rule's limits allow each.";
     78 LimitUnknown "limit-unknown" Admit "What counts against the rule's limits could not be looked up: the table of sources refused the entry.";
+    81 GuardNoTrailer "guard-no-trailer" Guard "Data without the trailer of IPsec over TCP, on a flow whose guard \"ctcp\" it has proven to: forged, or not what is bypassed here.";
+    82 GuardBadTrailer "guard-bad-trailer" Guard "The trailer of IPsec over TCP has the right mark and is wrong elsewhere.";
+    83 GuardEspShort "guard-esp-short" Guard "Too little for an ESP or AH packet, where guard \"esp\" wants one (RFC 4303 §2, RFC 4302 §2).";
+    84 GuardEspSpi "guard-esp-spi" Guard "A reserved SPI, or one that is neither in use nor begun as a new association is (RFC 4303 §2.1).";
+    85 GuardEspSequenceZero "guard-esp-seq-zero" Guard "ESP or AH with sequence number 0, with which no association begins (RFC 4303 §3.3.3).";
+    86 GuardEspReplay "guard-esp-replay" Guard "The ESP or AH packet has passed before, or is too old to tell (RFC 4303 §3.4.3).";
+    87 GuardEspJump "guard-esp-jump" Guard "The ESP or AH sequence number lies further ahead than can have been lost.";
+    88 GuardIkeBad "guard-ike-bad" Guard "What stands where IKE should is no IKE message (RFC 7296 §3.1).";
+    89 GuardIkeRate "guard-ike-rate" Guard "More IKE messages of one direction in a second than a guarded flow may carry.";
+    90 GuardInsertFailed "guard-insert-failed" Guard "The table of what guards remember of flows refused the entry.";
 }
 
 impl Reason {

@@ -151,6 +151,12 @@ pub mod rule_flags {
     pub const OVERLOAD: u8 = 1 << 2;
     /// The rule's decisions and its flows' ends are told to the controller, whether or not somebody listens.
     pub const LOGGED: u8 = 1 << 3;
+    /// `guard = "ctcp"`: see [`crate::guard`].
+    pub const GUARD_CTCP: u8 = 1 << 6;
+    /// `guard = "esp"`.
+    pub const GUARD_ESP: u8 = 1 << 7;
+    /// Any guard.
+    pub const GUARDED: u8 = GUARD_CTCP | GUARD_ESP;
 }
 
 /// 512 entries of a row: bit `n % 64` of word `n / 64`.

@@ -5,8 +5,10 @@ use crate::{
     env::{Arrival, Settings},
     event::NO_ZONE,
     flow::NO_SCALE,
+    guard::Look,
     normalize::Edits,
     parse::Descriptor,
+    quality::Numbers,
     time::Nanos,
 };
 
@@ -18,9 +20,9 @@ pub struct Visit {
     pub descriptor: Descriptor,
     /// What stage *normalize* wants changed.
     pub edits: Edits,
-    /// Highest acknowledgement the segment's receiver had sent before, where [`Self::learned`].
-    pub last_ack: u32,
-    /// The segment was learned from, in an established flow.
+    /// What stage *guard* has found out.
+    pub guard: Look,
+    /// The segment was learned from, in an established flow; [`Self::numbers`] are what its record said before.
     pub learned: bool,
     /// The flow has been judged by the policy in force on this visit.
     pub revalidated: bool,
@@ -33,9 +35,14 @@ pub struct Visit {
     pub needed: u8,
     /// Kinds of events, as bits, that the controller is told of this packet whether or not somebody listens.
     pub tell: u8,
+    /// The packet was taken into an established flow's record, and passes: [`Self::numbers`] are what the record said before.
+    pub observed: bool,
     pub arrival: Arrival,
-    pub settings: Settings,
+    // A whole word first, for what is before it is cleared by whole words.
     pub now: Nanos,
+    pub settings: Settings,
+    /// Counts with [`Self::learned`] and [`Self::observed`]; otherwise an earlier packet's may lie here.
+    pub numbers: Numbers,
 }
 
 impl Visit {
@@ -46,21 +53,23 @@ impl Visit {
         Self {
             descriptor: Descriptor::EMPTY,
             edits: Edits::NONE,
-            last_ack: 0,
+            guard: Look::NONE,
             learned: false,
             revalidated: false,
             software: false,
             to_zone: NO_ZONE,
             needed: 0,
             tell: 0,
+            observed: false,
             arrival,
             settings,
             now,
+            numbers: Numbers::NONE,
         }
     }
 
     /// Words from the beginning on that [`Self::begin`] wants to be zero.
-    pub const CLEARED: usize = core::mem::offset_of!(Visit, settings) / size_of::<u64>();
+    pub const CLEARED: usize = core::mem::offset_of!(Visit, now) / size_of::<u64>();
 
     /// Makes of one that is [cleared](Self::CLEARED) what [`Self::new`] returns: that would first lie on a stack.
     #[inline(always)]
@@ -82,7 +91,7 @@ impl Visit {
 
 /// Whole words, so that they can be cleared and copied word by word.
 const _: () = assert!(size_of::<Visit>().is_multiple_of(size_of::<u64>()));
-const _: () = assert!(Visit::CLEARED * size_of::<u64>() == core::mem::offset_of!(Visit, settings));
+const _: () = assert!(Visit::CLEARED * size_of::<u64>() == core::mem::offset_of!(Visit, now));
 
 #[cfg(test)]
 mod tests {
@@ -93,7 +102,7 @@ mod tests {
         let arrival = Arrival { zone: 3, place: 2, egress: true };
         let settings = Settings { generation: 5, flags: 1, ..Settings::default() };
         let mut visit = Visit::new(Arrival::default(), Settings { event_kinds: 7, ..Settings::default() }, Nanos(1));
-        // SAFETY: every field before the settings may be zero, and they are as many words.
+        // SAFETY: every field before the time may be zero, and they are as many words.
         unsafe { core::ptr::write_bytes(core::ptr::from_mut(&mut visit).cast::<u64>(), 0, Visit::CLEARED) };
         visit.begin(arrival, settings, Nanos(7));
         assert_eq!(format!("{visit:?}"), format!("{:?}", Visit::new(arrival, settings, Nanos(7))));

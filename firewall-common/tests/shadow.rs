@@ -228,6 +228,7 @@ fn a_packet_is_needed_exactly_when_strict_would_drop_it() {
                 timeouts: &timeouts,
                 expires: Nanos(0),
                 checks: 0,
+                guarded: false,
                 merged: false,
             };
             let wanted = strict.judge(&context);

@@ -20,8 +20,10 @@ use firewall_common::{
     counter::{Counters, RuleCounters},
     env::{Arrival, Env, Glance, InsertError, Notice, Removed, Settings},
     event::{self, Record},
+    evidence::{self, Evidence, Stranger},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    guard::Guard,
     hours::{MAX_SCHEDULES, Week},
     limit::{Counts, Mark, Source, Word},
     normalize::{
@@ -33,6 +35,7 @@ use firewall_common::{
     packet::Packet,
     parse::Descriptor,
     pipeline::Step,
+    quality::Quality,
     reason::Reason,
     rule::{AddressPrefix, Block, Dimension, MAX_BLOCKS, MAX_ENTRIES, MAX_ROWS, Row, Rule, ServicePrefix, ZONE_SELF},
     time::Nanos,
@@ -41,7 +44,7 @@ use firewall_common::{
 
 use crate::{
     lock,
-    maps::{self, LockedFlow},
+    maps::{self, LockedFlow, LockedGuard},
     route,
     stages::Stages,
 };
@@ -331,6 +334,46 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
+    fn with_quality<R>(&self, key: &FlowKey, make: bool, change: impl FnOnce(&mut Quality) -> R) -> Option<R> {
+        let key = on_stack(key);
+        let mut found = maps::QUALITIES.get_ptr_mut(key);
+        if found.is_none() && make {
+            let nothing = maps::NO_QUALITY.get(0)?;
+            // Whether this CPU makes it or another one: what is there now is what counts.
+            let _ = maps::QUALITIES.insert(key, nothing, u64::from(BPF_NOEXIST));
+            found = maps::QUALITIES.get_ptr_mut(key);
+        }
+        // SAFETY: the pointer came from a lookup in this program run. Another CPU may change the entry too; see firewall_common::quality.
+        found.map(|quality| change(unsafe { &mut *quality }))
+    }
+
+    #[inline(always)]
+    fn with_guard<R>(&self, key: &FlowKey, change: impl FnOnce(&mut Guard) -> R) -> Option<R> {
+        let guard = maps::GUARDS.get_ptr_mut(on_stack(key))?;
+        // SAFETY: the pointer came from a lookup just now; between the two calls no other CPU is in such a section of this entry. `change`
+        // calls no helper and does not touch the lock.
+        unsafe {
+            let lock = &raw mut (*guard).lock;
+            bpf_spin_lock(lock);
+            let result = change(&mut *guard.cast::<Guard>());
+            bpf_spin_unlock(lock);
+            Some(result)
+        }
+    }
+
+    #[inline(always)]
+    fn insert_guard(&self, key: &FlowKey) -> Result<(), Reason> {
+        let Some(blank) = maps::GUARD_BLANK.get_ptr(0) else { return Err(Reason::GuardInsertFailed) };
+        // SAFETY: the map's only element, which is as large, and which nobody writes.
+        let blank = unsafe { &*blank.cast::<LockedGuard>() };
+        match insert(maps::GUARDS.insert(on_stack(key), blank, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from)) {
+            // Another CPU's packet of the flow began it.
+            Ok(()) | Err(InsertError::Exists) => Ok(()),
+            Err(InsertError::Refused) => Err(Reason::GuardInsertFailed),
+        }
+    }
+
+    #[inline(always)]
     fn digest(&self, start: &Start) -> Option<Digest> {
         // SAFETY: the value is copied at once; what another CPU could do to it meanwhile is to put another segment's in its place.
         unsafe { maps::SEGMENTS.get(start).copied() }
@@ -476,8 +519,23 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
+    fn guard<P: Packet>(&self, _packet: &P, visit: &mut Visit) -> Result<(), Reason> {
+        self.context.guard(visit)
+    }
+
+    #[inline(always)]
+    fn teach_guard(&self, visit: &mut Visit) {
+        self.context.teach_guard(visit);
+    }
+
+    #[inline(always)]
     fn remember(&self, visit: &Visit, last_ack: u32) {
         self.context.remember(visit, last_ack);
+    }
+
+    #[inline(always)]
+    fn observe<P: Packet>(&self, _packet: &P, visit: &mut Visit) {
+        self.context.observe(visit);
     }
 
     #[inline(always)]
@@ -576,9 +634,65 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
+    fn with_evidence<R>(
+        &self,
+        table: evidence::Table,
+        key: &FlowKey,
+        make: bool,
+        now: Nanos,
+        change: impl FnOnce(&mut Evidence) -> R,
+    ) -> Option<R> {
+        let table = match table {
+            evidence::Table::Flows => &maps::EVIDENCE,
+            evidence::Table::Strays => &maps::STRAYS,
+        };
+        let key = on_stack(key);
+        let found = match table.get_ptr_mut(&key) {
+            Some(found) => found,
+            None if !make || !may_begin(now) => return None,
+            None => {
+                let nothing = maps::NO_EVIDENCE.get(0)?;
+                // Whether this CPU makes it or another one: what is there now is what counts.
+                let _ = table.insert(&key, nothing, u64::from(BPF_NOEXIST));
+                table.get_ptr_mut(&key)?
+            }
+        };
+        // SAFETY: the pointer came from a lookup in this program run. Another CPU may change the entry too; see firewall_common::evidence.
+        Some(change(unsafe { &mut *found }))
+    }
+
+    #[inline(always)]
+    fn with_stranger<R>(&self, source: &Address, make: bool, now: Nanos, change: impl FnOnce(&mut Stranger) -> R) -> Option<R> {
+        let source = on_stack(source);
+        let found = match maps::STRANGERS.get_ptr_mut(&source) {
+            Some(found) => found,
+            None if !make || !may_begin(now) => return None,
+            None => {
+                let _ = maps::STRANGERS.insert(&source, Stranger::default(), u64::from(BPF_NOEXIST));
+                maps::STRANGERS.get_ptr_mut(&source)?
+            }
+        };
+        // SAFETY: as above.
+        Some(change(unsafe { &mut *found }))
+    }
+
+    #[inline(always)]
+    fn refused(&self, visit: &mut Visit, outcome: &mut Outcome) {
+        self.context.refused(visit, outcome);
+    }
+
+    #[inline(always)]
     fn report(&self, visit: &mut Visit, outcome: &mut Outcome) {
         self.context.report(visit, outcome);
     }
+}
+
+/// Whether this CPU may begin one more entry of what is remembered of refusals.
+#[inline(always)]
+fn may_begin(now: Nanos) -> bool {
+    let Some(beginnings) = maps::BEGINNINGS.get_ptr_mut(0) else { return false };
+    // SAFETY: this CPU's own element; of the two programs the later to store may undo the other's count.
+    unsafe { (*beginnings).admits(now) }
 }
 
 /// Where a flow was that has been removed.
@@ -594,6 +708,8 @@ fn remove_everywhere(key: &FlowKey) -> u32 {
     let embryonic = maps::EMBRYONIC.remove(&key).is_ok();
     // Absence is as good.
     let _ = maps::HISTORIES.remove(&key);
+    let _ = maps::QUALITIES.remove(&key);
+    let _ = maps::GUARDS.remove(&key);
     if established {
         ESTABLISHED
     } else if embryonic {

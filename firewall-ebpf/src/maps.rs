@@ -10,8 +10,10 @@ use firewall_common::{
     config::{self, Config, Interface},
     counter::{COUNTER_PLACES, Counters, RuleCounters},
     event::{self, Record, Tally, rate::Rate},
-    flow::{Flow, FlowKey},
+    evidence::{self, Beginnings, Evidence, Stranger},
+    flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    guard::Guard,
     hours::{MAX_SCHEDULES, Week},
     limit::{self, Counts, Source},
     normalize::{
@@ -20,6 +22,7 @@ use firewall_common::{
         profile::MAX_PROFILES,
         retransmission::{Digest, MAX_SEGMENTS, Start},
     },
+    quality::Quality,
     rule::{self, AddressPrefix, Block, Row, Rule, ServicePrefix},
     visit::Visit,
 };
@@ -70,6 +73,32 @@ pub static SCHEDULES: Array<Week> = Array::with_max_entries(2 * MAX_SCHEDULES as
 /// only. The dataplane inserts, changes and removes with the flow; the controller's sweep removes the rest.
 #[map]
 pub static HISTORIES: HashMap<FlowKey, History> = HashMap::with_max_entries(config::DEFAULT_ESTABLISHED, BPF_F_NO_PREALLOC);
+
+/// Where packets of established flows are lost, of those of which something out of the ordinary was seen. Sized and written as HISTORIES.
+#[map]
+pub static QUALITIES: HashMap<FlowKey, Quality> = HashMap::with_max_entries(config::DEFAULT_ESTABLISHED, BPF_F_NO_PREALLOC);
+
+/// What an entry of QUALITIES begins as: nobody writes it, so it is zero. On the stack there is no room for one.
+#[map]
+pub static NO_QUALITY: Array<Quality> = Array::with_max_entries(1, 0);
+
+/// [`Guard`] as the kernel must see it: see [`LockedFlow`].
+#[repr(C, align(8))]
+pub struct LockedGuard {
+    pub lock: bpf_spin_lock,
+    rest: [u32; size_of::<Guard>() / 4 - 1],
+}
+
+const _: () = assert!(size_of::<LockedGuard>() == size_of::<Guard>());
+
+/// What guards remember of established flows whose rule has one. As HISTORIES, and changed under the entry's lock.
+#[btf_map]
+pub static GUARDS: btf_maps::HashMap<FlowKey, LockedGuard, { config::DEFAULT_ESTABLISHED as usize }, { BPF_F_NO_PREALLOC as usize }> =
+    btf_maps::HashMap::new();
+
+/// What an entry of GUARDS begins as: nothing. Never written.
+#[map]
+pub static GUARD_BLANK: Array<Guard> = Array::with_max_entries(1, 0);
 
 /// Digests of recent data, for profiles that check retransmissions. Written by the dataplane alone.
 #[map]
@@ -143,6 +172,27 @@ pub static EVENT_RATES: PerCpuArray<Rate> = PerCpuArray::with_max_entries(event:
 /// Where this CPU puts an event's record together.
 #[map]
 pub static EVENT_SCRATCH: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
+
+/// What is known of established flows whose packets a stateful check refused. The dataplane inserts and changes; the controller forgets what is
+/// old. The kernel evicts the oldest.
+#[map]
+pub static EVIDENCE: LruHashMap<FlowKey, Evidence> = LruHashMap::with_max_entries(evidence::MAX_FLOWS, 0);
+
+/// The same of packets that are of no established flow, by conversation.
+#[map]
+pub static STRAYS: LruHashMap<FlowKey, Evidence> = LruHashMap::with_max_entries(evidence::MAX_STRAYS, 0);
+
+/// The same by source.
+#[map]
+pub static STRANGERS: LruHashMap<Address, Stranger> = LruHashMap::with_max_entries(evidence::MAX_STRANGERS, 0);
+
+/// How many entries of these this CPU has begun in this second.
+#[map]
+pub static BEGINNINGS: PerCpuArray<Beginnings> = PerCpuArray::with_max_entries(1, 0);
+
+/// An entry that nothing is known of yet: it is too large for the stack. Nobody writes it.
+#[map]
+pub static NO_EVIDENCE: Array<Evidence> = Array::with_max_entries(1, 0);
 
 /// When a message of each kind was last sent to the controller's log, by the number of the kind.
 #[map]

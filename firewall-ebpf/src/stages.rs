@@ -12,11 +12,12 @@ use aya_ebpf::{
 };
 use firewall_common::{
     account::Outcome,
-    event, fragment,
+    event, evidence, fragment, guard,
     normalize::{self, check, edit},
     packet::Packet,
     parse::{self, Descriptor},
     pipeline::{self, Step},
+    quality,
     reason::Reason,
     relate,
     visit::Visit,
@@ -95,13 +96,17 @@ pub trait Stages: EbpfContext {
     fn related(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn first(&self, visit: &mut Visit, outcome: &mut Outcome);
     fn check(&self, visit: &mut Visit) -> Result<(), Reason>;
+    fn guard(&self, visit: &mut Visit) -> Result<(), Reason>;
+    fn teach_guard(&self, visit: &mut Visit);
     fn remember(&self, visit: &Visit, last_ack: u32);
+    fn observe(&self, visit: &mut Visit);
     fn rewrite(&self, visit: &mut Visit) -> Result<(), Reason>;
     fn first_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn later_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn follow_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn remember_fragment(&self, visit: &mut Visit, outcome: &mut Outcome);
     fn report(&self, visit: &mut Visit, outcome: &mut Outcome);
+    fn refused(&self, visit: &mut Visit, outcome: &mut Outcome);
 }
 
 /// One stage for one type of context: a global function around the pipeline's.
@@ -121,8 +126,8 @@ macro_rules! stage {
     };
 }
 
-/// A part of stage *normalize* for one type of context. It tells a reason, or to go on.
-macro_rules! normalizing {
+/// A stage that only refuses, or a part of one, for one type of context. It tells a reason, or to go on.
+macro_rules! refusing {
     ($name:ident, $context:ty, $raw:ty, $used:ident, $frame:ident, $part:path) => {
         #[unsafe(no_mangle)]
         #[inline(never)]
@@ -133,6 +138,23 @@ macro_rules! normalizing {
             let _ = unsafe { ptr::read_volatile(&raw const (*context).$used) };
             let context = <$context>::new(context);
             status($part(&$frame::described(&context), &Kernel::new(&context), visit))
+        }
+    };
+}
+
+/// [`guard::learn`] for one type of context.
+macro_rules! teaching {
+    ($name:ident, $context:ty, $raw:ty, $used:ident) => {
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $name(context: *mut $raw, visit: *mut Visit) -> u32 {
+            // SAFETY: the caller's data or null.
+            let Some(visit) = (unsafe { visit.as_mut() }) else { return GO_ON };
+            // SAFETY: the verifier knows the context's fields; volatile as above.
+            let _ = unsafe { ptr::read_volatile(&raw const (*context).$used) };
+            let context = <$context>::new(context);
+            guard::learn(&Kernel::new(&context), visit);
+            GO_ON
         }
     };
 }
@@ -154,6 +176,13 @@ macro_rules! remembering {
     };
 }
 
+/// [`quality::observe`] as the other parts are called: it finds no fault with any packet.
+#[inline(always)]
+fn observe<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit) -> Result<(), Reason> {
+    quality::observe(packet, kernel, visit);
+    Ok(())
+}
+
 /// A first packet is always settled, so its stage has no step to return.
 #[inline(always)]
 fn first<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit, outcome: &mut Outcome) -> Step {
@@ -168,13 +197,21 @@ fn report<P: Packet, C: Stages>(_packet: &P, kernel: &Kernel<'_, C>, visit: &mut
     Step::Done
 }
 
+/// Nor does what is remembered of its refusal.
+#[inline(always)]
+fn refused<P: Packet, C: Stages>(_packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit, outcome: &mut Outcome) -> Step {
+    evidence::note(kernel, visit, outcome);
+    Step::Done
+}
+
 /// The stages that need state, and the events, for one type of context.
 macro_rules! stages {
     (
         $context:ty, $raw:ty, $interface:ident, $used:ident, $frame:ident;
         $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $related:ident, $first:ident;
         $first_fragment:ident, $later_fragment:ident, $follow_fragment:ident, $remember_fragment:ident;
-        $check:ident, $remember:ident, $rewrite:ident, $report:ident
+        $check:ident, $remember:ident, $observe:ident, $rewrite:ident, $report:ident, $refused:ident;
+        $guard:ident, $teach_guard:ident
     ) => {
         stage!($confirmed, $context, $raw, $used, $frame, pipeline::confirmed);
         stage!($unconfirmed, $context, $raw, $used, $frame, pipeline::unconfirmed);
@@ -185,10 +222,14 @@ macro_rules! stages {
         stage!($later_fragment, $context, $raw, $used, $frame, fragment::stages::later);
         stage!($follow_fragment, $context, $raw, $used, $frame, fragment::stages::follow);
         stage!($remember_fragment, $context, $raw, $used, $frame, fragment::stages::remember);
-        normalizing!($check, $context, $raw, $used, $frame, check::check);
+        refusing!($check, $context, $raw, $used, $frame, check::check);
         remembering!($remember, $context, $raw, $used);
-        normalizing!($rewrite, $context, $raw, $used, $frame, edit::rewrite);
+        refusing!($observe, $context, $raw, $used, $frame, observe);
+        refusing!($rewrite, $context, $raw, $used, $frame, edit::rewrite);
         stage!($report, $context, $raw, $used, $frame, report);
+        stage!($refused, $context, $raw, $used, $frame, refused);
+        refusing!($guard, $context, $raw, $used, $frame, guard::check);
+        teaching!($teach_guard, $context, $raw, $used);
 
         impl Stages for $context {
             #[inline(always)]
@@ -248,8 +289,23 @@ macro_rules! stages {
             }
 
             #[inline(always)]
+            fn guard(&self, visit: &mut Visit) -> Result<(), Reason> {
+                result($guard(self.as_ptr().cast(), visit))
+            }
+
+            #[inline(always)]
+            fn teach_guard(&self, visit: &mut Visit) {
+                let _ = $teach_guard(self.as_ptr().cast(), visit);
+            }
+
+            #[inline(always)]
             fn remember(&self, visit: &Visit, last_ack: u32) {
                 let _ = $remember(self.as_ptr().cast(), ptr::from_ref(visit).cast_mut(), last_ack);
+            }
+
+            #[inline(always)]
+            fn observe(&self, visit: &mut Visit) {
+                let _ = $observe(self.as_ptr().cast(), visit);
             }
 
             #[inline(always)]
@@ -261,6 +317,11 @@ macro_rules! stages {
             fn report(&self, visit: &mut Visit, outcome: &mut Outcome) {
                 let _ = $report(self.as_ptr().cast(), visit, outcome);
             }
+
+            #[inline(always)]
+            fn refused(&self, visit: &mut Visit, outcome: &mut Outcome) {
+                let _ = $refused(self.as_ptr().cast(), visit, outcome);
+            }
         }
     };
 }
@@ -269,11 +330,13 @@ stages!(
     XdpContext, xdp_md, ingress_ifindex, data, XdpFrame;
     confirmed_xdp, unconfirmed_xdp, revalidate_xdp, related_xdp, first_xdp;
     first_fragment_xdp, later_fragment_xdp, follow_fragment_xdp, remember_fragment_xdp;
-    check_xdp, remember_xdp, rewrite_xdp, report_xdp
+    check_xdp, remember_xdp, observe_xdp, rewrite_xdp, report_xdp, refused_xdp;
+    guard_xdp, teach_guard_xdp
 );
 stages!(
     TcContext, __sk_buff, ifindex, len, SkbFrame;
     confirmed_skb, unconfirmed_skb, revalidate_skb, related_skb, first_skb;
     first_fragment_skb, later_fragment_skb, follow_fragment_skb, remember_fragment_skb;
-    check_skb, remember_skb, rewrite_skb, report_skb
+    check_skb, remember_skb, observe_skb, rewrite_skb, report_skb, refused_skb;
+    guard_skb, teach_guard_skb
 );

@@ -2,6 +2,7 @@
 
 use firewall_common::{
     event::{Kind, Teardown},
+    guard::Turn,
     reason::Reason,
 };
 
@@ -72,6 +73,7 @@ impl EventFilter {
             Event::Opened(flow) => (Kind::Opened, None, flow.view()),
             Event::Closed(flow) => (Kind::Closed, flow.reason.as_deref(), flow.view()),
             Event::Dropped(drop) => (Kind::Dropped, Some(drop.reason.as_str()), drop.view()),
+            Event::Guard(flow) => (Kind::Guard, flow.reason.as_deref(), flow.view()),
             Event::Begun(flow) => (Kind::Begun, None, flow.view()),
             Event::Overload(overload) => (Kind::Overload, Some(overload.reason.as_str()), overload.view()),
             Event::Lost(_) => return true,
@@ -87,7 +89,7 @@ fn kinds(text: &str, names: &str) -> Result<u32, Failure> {
     names.split(',').try_fold(0, |bits, name| match Kind::ALL.into_iter().find(|kind| kind.name() == name) {
         Some(kind) => Ok(bits | kind.bit()),
         None => Err(Failure::usage(format!("`{text}`: `{name}` is no kind of event"))
-            .hint("kinds are opened, closed, dropped, begun and overload, or several: kind=opened,closed")),
+            .hint("kinds are opened, closed, dropped, begun, overload and guard, or several: kind=opened,closed")),
     })
 }
 
@@ -96,10 +98,14 @@ fn kind_of_reason(text: &str, name: &str) -> Result<Kind, Failure> {
     if Teardown::ALL.iter().any(|teardown| teardown.name() == name) {
         return Ok(Kind::Closed);
     }
+    if Turn::ALL.iter().any(|turn| turn.name() == name) {
+        return Ok(Kind::Guard);
+    }
     if Reason::ALL.iter().any(|reason| reason.name() == name) {
         return Ok(Kind::Dropped);
     }
-    let names = Teardown::ALL.iter().map(|teardown| teardown.name()).chain(Reason::ALL.iter().map(|reason| reason.name()));
+    let names = Teardown::ALL.iter().map(|teardown| teardown.name()).chain(Turn::ALL.iter().map(|turn| turn.name()));
+    let names = names.chain(Reason::ALL.iter().map(|reason| reason.name()));
     let near = names.min_by_key(|known| strsim::osa_distance(known, name)).unwrap_or_default();
     Err(Failure::usage(format!("`{text}`: nothing is closed or dropped for `{name}`"))
         .hint(format!("did you mean `{near}`? `weir counters --all` lists why packets are dropped")))

@@ -251,6 +251,7 @@ mod tests {
             needed: 0,
             ipsec: None,
             one_sided: None,
+            guard: None,
         }
     }
 

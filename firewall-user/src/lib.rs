@@ -1,5 +1,6 @@
 //! The parts of `weir`, for the binary and for tests.
 
+pub mod advise;
 pub mod api;
 pub mod cli;
 pub mod client;

@@ -6,6 +6,10 @@
 use super::{Compared, Record};
 use crate::{
     flow::{Flow, Peer, Sender, State, flow_flags, peer_flags},
+    guard::{
+        Look,
+        association::{AHEAD, WINDOW},
+    },
     reason::Reason,
     seq::Seq,
     track::tcp_window,
@@ -65,6 +69,25 @@ pub fn note(record: &mut Record, flow: &Flow, sender: Sender, segment: &Segment,
     // Under `tolerant` a sender may have gone past the edge before, so that what is left of the window lies behind it.
     record.lowest = if evidence.lowest.after(evidence.highest) { evidence.highest.0 } else { evidence.lowest.0 };
     record.distance = evidence.distance();
+}
+
+/// The arithmetic of stage *guard*, which has noted what it compared with.
+#[inline(always)]
+pub fn of_guard(record: &mut Record, look: &Look, reason: Reason) {
+    let (expected, sequence) = (Seq(look.expected), Seq(look.sequence));
+    let oldest = expected.sub(WINDOW - 1);
+    let (compared, number, lowest, highest, distance) = match reason {
+        Reason::GuardEspSpi => (Compared::Spi, Seq(look.spi), expected, expected, 0),
+        // What was there, or is too old: anything new lies behind the highest.
+        Reason::GuardEspReplay => {
+            let lowest = if sequence.before(oldest) { oldest } else { expected.add(1) };
+            (Compared::EspSeq, sequence, lowest, expected.add(AHEAD), sequence.distance(lowest))
+        }
+        Reason::GuardEspJump => (Compared::EspSeq, sequence, oldest, expected.add(AHEAD), sequence.distance(expected.add(AHEAD))),
+        _ => return,
+    };
+    record.compared = compared as u8;
+    (record.number, record.lowest, record.highest, record.distance) = (number.0, lowest.0, highest.0, distance);
 }
 
 #[inline(always)]

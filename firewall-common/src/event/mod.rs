@@ -6,6 +6,7 @@
 //! | closed | a flow ends: by both FINs, by a reset, by its idle time, by a policy that denies it, or because somebody removed it |
 //! | dropped | a packet was dropped |
 //! | begun | a rule that is logged has admitted a flow's first packet |
+//! | guard | a flow under guard `ctcp` has proven to be IPsec over TCP, and is bypassed from now on; or is one no more, and is inspected strictly again |
 //! | overload | a source has met one of its limits under a rule that names a set for such sources: once a second at most |
 //!
 //! What a rule with `log = true` decides over first packets, and the ends of its flows, are told whether or not somebody listens, and so is
@@ -49,14 +50,16 @@ pub enum Kind {
     Dropped = 3,
     Begun = 4,
     Overload = 5,
+    Guard = 6,
 }
 
 impl Kind {
-    pub const ALL: [Self; 5] = [Self::Opened, Self::Closed, Self::Dropped, Self::Begun, Self::Overload];
+    pub const ALL: [Self; 6] = [Self::Opened, Self::Closed, Self::Dropped, Self::Begun, Self::Overload, Self::Guard];
     /// Places a table has by number, once for what is listened to and once for what is told anyway.
     pub const SLOTS: usize = 16;
     /// The bits of all kinds.
-    pub const EVERY: u32 = Self::Opened.bit() | Self::Closed.bit() | Self::Dropped.bit() | Self::Begun.bit() | Self::Overload.bit();
+    pub const EVERY: u32 =
+        Self::Opened.bit() | Self::Closed.bit() | Self::Dropped.bit() | Self::Begun.bit() | Self::Overload.bit() | Self::Guard.bit();
 
     /// Where its rate is counted. What is told anyway has a rate of its own: whoever listens to a flood does not keep it out of the log.
     #[inline(always)]
@@ -88,6 +91,7 @@ impl Kind {
             Self::Dropped => "dropped",
             Self::Begun => "begun",
             Self::Overload => "overload",
+            Self::Guard => "guard",
         }
     }
 
@@ -177,10 +181,14 @@ pub enum Compared {
     Ack = 2,
     /// The number after its last byte.
     End = 3,
+    /// The SPI of the ESP or AH packet it carries, with the one in use; it lies nowhere between numbers.
+    Spi = 4,
+    /// The sequence number of that packet.
+    EspSeq = 5,
 }
 
 impl Compared {
-    pub const ALL: [Self; 4] = [Self::Nothing, Self::Seq, Self::Ack, Self::End];
+    pub const ALL: [Self; 6] = [Self::Nothing, Self::Seq, Self::Ack, Self::End, Self::Spi, Self::EspSeq];
 
     /// The stable name shown to people and programs.
     #[must_use]
@@ -190,6 +198,8 @@ impl Compared {
             Self::Seq => "seq",
             Self::Ack => "ack",
             Self::End => "end",
+            Self::Spi => "spi",
+            Self::EspSeq => "esp-seq",
         }
     }
 
@@ -218,7 +228,7 @@ pub struct Record {
     pub version: u16,
     /// [`Kind`] as a number.
     pub kind: u8,
-    /// [`Teardown`] as a number when closed, [`crate::reason::Reason`] when dropped.
+    /// [`Teardown`] as a number when closed, [`crate::reason::Reason`] when dropped, [`crate::guard::Turn`] when a guard has turned.
     pub cause: u8,
     /// Stable number of the rule whose flow it is, or that decided.
     pub rule: u16,

@@ -21,6 +21,7 @@ pub const fn kind(outcome: &Outcome) -> Option<Kind> {
         (_, Event::Established) => Some(Kind::Opened),
         (_, Event::Created) => Some(Kind::Begun),
         (_, Event::Over | Event::Expired | Event::Denied) => Some(Kind::Closed),
+        (_, Event::Guard) => Some(Kind::Guard),
         _ => None,
     }
 }
@@ -113,6 +114,7 @@ fn dropped(record: &mut Record, visit: &Visit, outcome: &Outcome) {
         (record.seq, record.ack, record.payload) = (segment.seq.0, segment.ack.0, segment.length);
         (record.window, record.tcp_flags) = (segment.window, segment.flags);
     }
+    evidence::of_guard(record, &visit.guard, reason(outcome));
 }
 
 #[inline(always)]
@@ -134,7 +136,7 @@ fn of_flow(record: &mut Record, visit: &Visit, outcome: &Outcome, flow: &Flow) {
     let sender = flow.sender(visit.descriptor.source_is_low);
     if !matches!(outcome.verdict, Verdict::Drop(_) | Verdict::Answer) {
         record.take_ends(flow);
-        record.cause = teardown(outcome, sender, flow);
+        record.cause = if matches!(outcome.event, Event::Guard) { visit.guard.turned } else { teardown(outcome, sender, flow) };
         return;
     }
     let (far_zone, far_interface) = match sender {

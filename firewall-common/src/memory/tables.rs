@@ -97,6 +97,13 @@ impl Tables {
         self
     }
 
+    /// The same tables with guards in every entry: bits of [`rule_flags`].
+    #[must_use]
+    pub fn guarded(mut self, guards: u8) -> Self {
+        self.entries.iter_mut().for_each(|rule| rule.flags |= guards);
+        self
+    }
+
     /// The same tables with these limits in every entry.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {

@@ -14,8 +14,10 @@ use crate::{
     counter::{Counters, RuleCounters},
     env::{Arrival, Env, Glance, InsertError, Notice, Removed, Settings},
     event::{self, Tally, rate::Rate},
+    evidence::{self, Beginnings, Evidence, MAX_FLOWS, MAX_STRANGERS, MAX_STRAYS, Stranger},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    guard::Guard,
     hours::{MAX_SCHEDULES, Week},
     limit::{Counts, MAX_SOURCES, Mark, Source, Word},
     memory::{frame::Changing, tables::Tables},
@@ -27,6 +29,7 @@ use crate::{
     },
     parse::Descriptor,
     pipeline::pipeline,
+    quality::Quality,
     reason::Reason,
     rule::{Block, Dimension, Row, Rule, ZONE_SELF},
     time::Nanos,
@@ -94,6 +97,8 @@ pub struct Faults {
     pub established: bool,
     pub fragments: bool,
     pub histories: bool,
+    pub qualities: bool,
+    pub guards: bool,
     /// Another CPU holds every datagram's record.
     pub busy: bool,
     pub sources: bool,
@@ -122,6 +127,8 @@ pub struct World {
     /// Every packet comes in by a software device.
     pub software: Cell<bool>,
     histories: RefCell<HashMap<FlowKey, History>>,
+    qualities: RefCell<HashMap<FlowKey, Quality>>,
+    guards: RefCell<HashMap<FlowKey, Guard>>,
     digests: RefCell<Table<Start, Digest>>,
     room: RefCell<Room>,
     one_sided: RefCell<HashMap<u16, u32>>,
@@ -129,6 +136,10 @@ pub struct World {
     sources: RefCell<Table<Source, Rc<Cell<Counts>>>>,
     counters: RefCell<HashMap<u8, Counters>>,
     rules: RefCell<HashMap<u16, RuleCounters>>,
+    evidence: RefCell<Table<FlowKey, Rc<Cell<Evidence>>>>,
+    strays: RefCell<Table<FlowKey, Rc<Cell<Evidence>>>>,
+    strangers: RefCell<Table<Address, Rc<Cell<Stranger>>>>,
+    beginnings: Cell<Beginnings>,
     notices: RefCell<Vec<Notice>>,
     events: RefCell<Vec<event::Record>>,
     event_rates: Cell<[Rate; event::Kind::SLOTS]>,
@@ -164,6 +175,8 @@ impl World {
             fragments: RefCell::new(Table::new(8192, true)),
             software: Cell::default(),
             histories: RefCell::default(),
+            qualities: RefCell::default(),
+            guards: RefCell::default(),
             digests: RefCell::new(Table::new(MAX_SEGMENTS as usize, true)),
             room: RefCell::default(),
             one_sided: RefCell::default(),
@@ -171,6 +184,10 @@ impl World {
             sources: RefCell::new(Table::new(MAX_SOURCES as usize, true)),
             counters: RefCell::default(),
             rules: RefCell::default(),
+            evidence: RefCell::new(Table::new(MAX_FLOWS as usize, true)),
+            strays: RefCell::new(Table::new(MAX_STRAYS as usize, true)),
+            strangers: RefCell::new(Table::new(MAX_STRANGERS as usize, true)),
+            beginnings: Cell::default(),
             notices: RefCell::default(),
             events: RefCell::default(),
             event_rates: Cell::default(),
@@ -286,6 +303,23 @@ impl World {
         self.histories.borrow_mut().insert(*key, history);
     }
 
+    /// What is known of a flow's quality.
+    #[must_use]
+    pub fn quality(&self, key: &FlowKey) -> Option<Quality> {
+        self.qualities.borrow().get(key).copied()
+    }
+
+    /// What the flow's guards remember.
+    #[must_use]
+    pub fn guard_of(&self, key: &FlowKey) -> Option<Guard> {
+        self.guards.borrow().get(key).copied()
+    }
+
+    /// Makes what the flow's guards remember what it was elsewhere.
+    pub fn put_guard(&self, key: &FlowKey, guard: Guard) {
+        self.guards.borrow_mut().insert(*key, guard);
+    }
+
     /// Makes the table hold this for the datagram.
     pub fn put_fragment(&self, key: &FragmentKey, fragment: Fragment) {
         // A table that forgets always has room.
@@ -316,6 +350,9 @@ impl World {
         if let Some(history) = self.histories.borrow_mut().get_mut(key) {
             history.grow_older(by);
         }
+        if let Some(guard) = self.guards.borrow_mut().get_mut(key) {
+            guard.grow_older(by);
+        }
     }
 
     /// Forgets every flow and fragment.
@@ -324,10 +361,13 @@ impl World {
         self.embryonic.borrow_mut().entries.clear();
         self.fragments.borrow_mut().entries.clear();
         self.histories.borrow_mut().clear();
+        self.qualities.borrow_mut().clear();
+        self.guards.borrow_mut().clear();
         self.digests.borrow_mut().entries.clear();
         self.one_sided.borrow_mut().clear();
         self.limits.borrow_mut().clear();
         self.sources.borrow_mut().entries.clear();
+        self.forget_refusals();
     }
 
     #[must_use]
@@ -362,6 +402,60 @@ impl World {
     #[must_use]
     pub fn source_counts(&self, source: &Source) -> Counts {
         self.sources.borrow().entries.get(source).map(|(counts, _)| counts.get()).unwrap_or_default()
+    }
+
+    /// What is remembered of refusals by flow or conversation.
+    #[must_use]
+    pub fn evidence(&self, table: evidence::Table) -> Vec<(FlowKey, Evidence)> {
+        self.evidence_table(table).borrow().entries.iter().map(|(key, (evidence, _))| (*key, evidence.get())).collect()
+    }
+
+    /// What is remembered of sources of strays.
+    #[must_use]
+    pub fn strangers(&self) -> Vec<(Address, Stranger)> {
+        self.strangers.borrow().entries.iter().map(|(source, (stranger, _))| (*source, stranger.get())).collect()
+    }
+
+    /// Refusals that were not remembered.
+    #[must_use]
+    pub fn missed_refusals(&self) -> u64 {
+        self.beginnings.get().missed
+    }
+
+    fn evidence_table(&self, table: evidence::Table) -> &RefCell<Table<FlowKey, Rc<Cell<Evidence>>>> {
+        match table {
+            evidence::Table::Flows => &self.evidence,
+            evidence::Table::Strays => &self.strays,
+        }
+    }
+
+    fn forget_refusals(&self) {
+        self.evidence.borrow_mut().entries.clear();
+        self.strays.borrow_mut().entries.clear();
+        self.strangers.borrow_mut().entries.clear();
+        self.beginnings.take();
+    }
+
+    /// What the table has for this key, or a new one if that is wanted and not too many have begun lately.
+    fn remembered<K: Copy + Eq + Hash, V: Default>(
+        &self,
+        table: &RefCell<Table<K, Rc<Cell<V>>>>,
+        key: &K,
+        make: bool,
+        now: Nanos,
+    ) -> Option<Rc<Cell<V>>> {
+        let mut table = table.borrow_mut();
+        if let Some(found) = table.get(key) {
+            return Some(found);
+        }
+        let mut beginnings = self.beginnings.get();
+        let admitted = make && beginnings.admits(now);
+        self.beginnings.set(beginnings);
+        if !admitted {
+            return None;
+        }
+        table.insert(*key, Rc::default()).ok()?;
+        table.get(key)
     }
 
     #[must_use]
@@ -538,6 +632,8 @@ impl Env for World {
         let established = self.established.borrow_mut().entries.remove(key).is_some();
         let embryonic = self.embryonic.borrow_mut().entries.remove(key).is_some();
         self.histories.borrow_mut().remove(key);
+        self.qualities.borrow_mut().remove(key);
+        self.guards.borrow_mut().remove(key);
         match (established, embryonic) {
             (true, _) => Removed::Established,
             (false, true) => Removed::Embryonic,
@@ -592,6 +688,26 @@ impl Env for World {
             return Err(Reason::HistoryInsertFailed);
         }
         self.histories.borrow_mut().insert(*key, *history);
+        Ok(())
+    }
+
+    fn with_quality<R>(&self, key: &FlowKey, make: bool, change: impl FnOnce(&mut Quality) -> R) -> Option<R> {
+        let mut qualities = self.qualities.borrow_mut();
+        if make && !self.faults.get().qualities {
+            qualities.entry(*key).or_default();
+        }
+        qualities.get_mut(key).map(change)
+    }
+
+    fn with_guard<R>(&self, key: &FlowKey, change: impl FnOnce(&mut Guard) -> R) -> Option<R> {
+        self.guards.borrow_mut().get_mut(key).map(change)
+    }
+
+    fn insert_guard(&self, key: &FlowKey) -> Result<(), Reason> {
+        if self.faults.get().guards {
+            return Err(Reason::GuardInsertFailed);
+        }
+        self.guards.borrow_mut().entry(*key).or_default();
         Ok(())
     }
 
@@ -699,5 +815,28 @@ impl Env for World {
         }
         self.event_rates.set(rates);
         self.tally.set(tally);
+    }
+
+    fn with_evidence<R>(
+        &self,
+        table: evidence::Table,
+        key: &FlowKey,
+        make: bool,
+        now: Nanos,
+        change: impl FnOnce(&mut Evidence) -> R,
+    ) -> Option<R> {
+        let found = self.remembered(self.evidence_table(table), key, make, now)?;
+        let mut evidence = found.get();
+        let result = change(&mut evidence);
+        found.set(evidence);
+        Some(result)
+    }
+
+    fn with_stranger<R>(&self, source: &Address, make: bool, now: Nanos, change: impl FnOnce(&mut Stranger) -> R) -> Option<R> {
+        let found = self.remembered(&self.strangers, source, make, now)?;
+        let mut stranger = found.get();
+        let result = change(&mut stranger);
+        found.set(stranger);
+        Some(result)
     }
 }

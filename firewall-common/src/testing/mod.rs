@@ -7,6 +7,7 @@
 
 pub mod builder;
 pub mod cases;
+pub mod ctcp;
 pub mod endpoint;
 pub mod fuzz;
 pub mod host;

@@ -5,16 +5,18 @@ use crate::{
     env::Arrival,
     event,
     flow::{Endpoint, Flow, FlowKey, Inspection, Peer, State, flow_flags, flow_marks},
+    guard::proof::bits,
     hours::{self, Week},
     limit::Limits,
     normalize::randomize,
     parse::{self, Descriptor},
     reason::Reason,
-    rule::{Action, Rule},
+    rule::{Action, Rule, rule_flags},
     seq::Seq,
     testing::{
         builder::{Frame, Packet, Part, Payload, hex},
         cases::Case,
+        ctcp,
         host::{CLIENT, Family, Host, OTHER, SERVER},
         profiles,
         script::{self, About, Edit, Expect, Kind, Line, Number, Outcome, Place, Record, Send, Side, Step},
@@ -272,6 +274,9 @@ fn policy(name: &str, level: Inspection) -> Result<Tables, String> {
         "logged" => everything(level).logged(),
         "drop logged" => Tables::everything(Action::Drop, Inspection::Strict).logged(),
         "hours always" => everything(Inspection::Strict).with_hours(Week([u64::MAX; hours::WORDS])),
+        "guard ctcp" => everything(Inspection::Bypass).guarded(rule_flags::GUARD_CTCP),
+        "guard esp" => everything(Inspection::Bypass).guarded(rule_flags::GUARD_ESP),
+        "guard ctcp esp" => everything(Inspection::Bypass).guarded(rule_flags::GUARDED),
         "hours never" => everything(Inspection::Strict).with_hours(Week::NEVER),
         other => match (other.strip_prefix("profile "), other.strip_prefix("limits ")) {
             (Some(name), _) => profiled(name)?,
@@ -375,6 +380,11 @@ fn unchanged(outcome: Outcome, before: &Flow, after: &Flow) -> Result<(), String
     // A packet that meets a new policy first has its flow judged again.
     let judged_again = before.generation != after.generation;
     let (mut old, mut new) = (*before, *after);
+    // A guard notes what it has looked at, and counts what it refuses; when that is enough the flow is another's to judge.
+    if (old.guard ^ new.guard) & bits::PROVEN != 0 && matches!(outcome, Outcome::Drop(_)) {
+        return Ok(());
+    }
+    (old.guard, new.guard) = (0, 0);
     match outcome {
         Outcome::Pass | Outcome::Needed(_) | Outcome::Unneeded | Outcome::Forward | Outcome::Answer => return Ok(()),
         Outcome::Close(_) if after.state == State::Closed as u8 => return Ok(()),
@@ -549,6 +559,17 @@ fn edit_payload(payload: &mut Payload, edit: &Edit) {
             edit_payload(payload, &Edit::Options(option));
         }
         (Payload::Tcp { data, .. }, Edit::Data(byte)) => data.fill(*byte),
+        (Payload::Tcp { data, .. }, Edit::Ctcp { spi, sequence, trailer }) => {
+            ctcp::esp(data, *spi, *sequence);
+            if *trailer {
+                ctcp::trailer(data, protocol::ESP);
+            }
+        }
+        (Payload::Tcp { data, .. }, Edit::CtcpIke) => {
+            ctcp::ike(data);
+            ctcp::trailer(data, protocol::UDP);
+        }
+        (Payload::Tcp { data, .. }, Edit::Spoil(what)) => ctcp::spoil(data, *what),
         (Payload::Tcp { header, .. }, Edit::SourcePort(port)) => header.source_port = *port,
         (Payload::Tcp { header, .. }, Edit::DestinationPort(port)) => header.destination_port = *port,
         (Payload::Udp { data: own, .. } | Payload::Icmp { data: own, .. } | Payload::Other { bytes: own, .. }, Edit::Bytes(bytes)) => {

@@ -137,6 +137,16 @@ pub enum Edit {
     Sack(Vec<(i64, i64)>),
     /// `data=N`: what the payload is made of.
     Data(u8),
+    /// `ctcp=SPI/SEQUENCE`: a TCP payload is ESP with the trailer of IPsec over TCP; `inesp=` is without that.
+    Ctcp {
+        spi: u32,
+        sequence: u32,
+        trailer: bool,
+    },
+    /// `ctcp-ike`: it is IKE with that trailer, behind a UDP header.
+    CtcpIke,
+    /// `magic` or `trailer`: a byte of the trailer is wrong, of its mark or elsewhere; `bad-ike`: the IKE message has no version.
+    Spoil(Spoiled),
     /// `src=` or `dst=`: loopback, zero, multicast, or the other end's address (`peer`).
     Source(Place),
     Destination(Place),
@@ -163,6 +173,14 @@ pub enum Edit {
     Before,
     /// `behind`: as its receiver's side sees it: its own sequence number is shifted.
     Behind,
+}
+
+/// Which byte of a payload is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoiled {
+    Magic,
+    Trailer,
+    Ike,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -500,6 +518,12 @@ fn edit(word: &str) -> Result<Edit, String> {
         "ts" => Edit::Timestamp(number(value)?),
         "sack" => Edit::Sack(value.split(',').map(block).collect::<Result<_, _>>()?),
         "data" => Edit::Data(number(value)?),
+        "ctcp" => association(value).map(|(spi, sequence)| Edit::Ctcp { spi, sequence, trailer: true })?,
+        "inesp" => association(value).map(|(spi, sequence)| Edit::Ctcp { spi, sequence, trailer: false })?,
+        "ctcp-ike" => Edit::CtcpIke,
+        "magic" => Edit::Spoil(Spoiled::Magic),
+        "trailer" => Edit::Spoil(Spoiled::Trailer),
+        "bad-ike" => Edit::Spoil(Spoiled::Ike),
         "src" => Edit::Source(place(value)?),
         "dst" => Edit::Destination(place(value)?),
         "sport" => Edit::SourcePort(number(value)?),

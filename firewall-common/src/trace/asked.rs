@@ -7,8 +7,10 @@ use crate::{
     counter::{Counters, RuleCounters},
     env::{Env, Glance, InsertError, Notice, Removed, Settings},
     event,
+    evidence::{self, Evidence, Stranger},
     flow::{Address, Flow, FlowKey},
     fragment::{Fragment, FragmentKey, stages},
+    guard::{self, Guard},
     hours::{self, Week},
     limit::{Mark, Source, Word},
     normalize::{
@@ -19,6 +21,7 @@ use crate::{
     packet::Packet,
     parse::Descriptor,
     pipeline::{self, Step},
+    quality::Quality,
     reason::Reason,
     relate,
     rule::{Block, Dimension, Row, Rule},
@@ -184,6 +187,18 @@ impl<E: Env> Env for Recorder<'_, E> {
         self.env.insert_history(key, history)
     }
 
+    fn with_quality<R>(&self, key: &FlowKey, make: bool, change: impl FnOnce(&mut Quality) -> R) -> Option<R> {
+        self.env.with_quality(key, make, change)
+    }
+
+    fn with_guard<R>(&self, key: &FlowKey, change: impl FnOnce(&mut Guard) -> R) -> Option<R> {
+        self.env.with_guard(key, change)
+    }
+
+    fn insert_guard(&self, key: &FlowKey) -> Result<(), Reason> {
+        self.env.insert_guard(key)
+    }
+
     fn digest(&self, start: &Start) -> Option<Digest> {
         self.env.digest(start)
     }
@@ -276,6 +291,23 @@ impl<E: Env> Env for Recorder<'_, E> {
         checked
     }
 
+    fn guard<P: Packet>(&self, packet: &P, visit: &mut Visit) -> Result<(), Reason> {
+        self.open(Stage::Guard);
+        let checked = guard::check(packet, self.env, visit);
+        self.note(Seen::Guarded(visit.guard));
+        if let Err(reason) = checked {
+            self.drop_for(reason);
+        }
+        checked
+    }
+
+    fn teach_guard(&self, visit: &mut Visit) {
+        guard::learn(self.env, visit);
+        if visit.guard.turned != 0 {
+            self.note(Seen::Guarded(visit.guard));
+        }
+    }
+
     fn rewrite<P: Packet>(&self, packet: &P, visit: &mut Visit) -> Result<(), Reason> {
         self.open(Stage::Rewrite);
         let written = edit::rewrite(packet, self, visit);
@@ -347,5 +379,25 @@ impl<E: Env> Env for Recorder<'_, E> {
     fn report(&self, visit: &mut Visit, outcome: &mut Outcome) {
         // What an event says is no part of the packet's path.
         event::report::report(self.env, visit, outcome);
+    }
+
+    fn with_evidence<R>(
+        &self,
+        table: evidence::Table,
+        key: &FlowKey,
+        make: bool,
+        now: Nanos,
+        change: impl FnOnce(&mut Evidence) -> R,
+    ) -> Option<R> {
+        self.env.with_evidence(table, key, make, now, change)
+    }
+
+    fn with_stranger<R>(&self, source: &Address, make: bool, now: Nanos, change: impl FnOnce(&mut Stranger) -> R) -> Option<R> {
+        self.env.with_stranger(source, make, now, change)
+    }
+
+    fn refused(&self, visit: &mut Visit, outcome: &mut Outcome) {
+        // What is remembered of a refusal is no part of the packet's path.
+        evidence::note(self.env, visit, outcome);
     }
 }

@@ -13,6 +13,7 @@ use std::vec::Vec;
 use crate::{
     env::{Env, InsertError},
     flow::Flow,
+    guard::Look,
     normalize::Edits,
     packet::Packet,
     parse::Descriptor,
@@ -37,12 +38,13 @@ pub enum Stage {
     Classify,
     Admit,
     Normalize,
+    Guard,
     Track,
     Rewrite,
 }
 
 impl Stage {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Parse,
         Self::Fragment,
         Self::Sanity,
@@ -52,6 +54,7 @@ impl Stage {
         Self::Classify,
         Self::Admit,
         Self::Normalize,
+        Self::Guard,
         Self::Track,
         Self::Rewrite,
     ];
@@ -69,6 +72,7 @@ impl Stage {
             Self::Classify => "classify",
             Self::Admit => "admit",
             Self::Normalize => "normalize",
+            Self::Guard => "guard",
             Self::Track => "track",
             Self::Rewrite => "rewrite",
         }
@@ -85,6 +89,7 @@ impl Stage {
             reason::Stage::Lookup => Self::Lookup,
             reason::Stage::Classify => Self::Classify,
             reason::Stage::Admit => Self::Admit,
+            reason::Stage::Guard => Self::Guard,
             reason::Stage::Track => Self::Track,
             reason::Stage::Normalize => Self::Normalize,
         }
@@ -147,6 +152,8 @@ pub enum Seen {
     MayAnswer(bool),
     /// What stage *normalize* was asked for, and what it wants changed.
     Normalized(Edits),
+    /// What stage *guard* found.
+    Guarded(Look),
     /// A datagram's fragments are known, or begun to be.
     Datagram,
 }

@@ -81,6 +81,8 @@ pub struct Context<'a> {
     pub expires: Nanos,
     /// The rule's [`crate::normalize::checks`].
     pub checks: u32,
+    /// The rule has a guard, which looks at each packet.
+    pub guarded: bool,
     /// The packet may be of more than one segment: not cut yet, or put together by a device.
     pub merged: bool,
 }
@@ -165,14 +167,29 @@ fn learned(flow: &mut Flow, context: &Context<'_>, state_before: u8) -> bool {
     if matches!(context.sender, Sender::Responder) {
         flow.flags |= flow_flags::REPLIED;
     }
-    if progress && flow.handshake_micros == 0 && confirmed(flow.state) {
-        flow.handshake_micros = context.now.since(Nanos(flow.created)).as_micros_saturating();
+    if progress {
+        time_handshake(flow, context.now);
     }
     let over = progress && over(flow.state) && flow.marks & flow_marks::OVER == 0;
     if over {
         flow.marks |= flow_marks::OVER;
     }
     over
+}
+
+/// What came twice tells no time: nobody knows which of the two was answered.
+#[inline(always)]
+fn time_handshake(flow: &mut Flow, now: Nanos) {
+    let micros = now.since(Nanos(flow.created)).as_micros_saturating();
+    if flow.state == State::SynReceived as u8 {
+        flow.answer_micros = if flow.initiator.packets == 1 && flow.responder.packets == 1 { micros } else { 0 };
+    }
+    if confirmed(flow.state) && flow.handshake_micros == 0 {
+        flow.handshake_micros = micros;
+        if flow.responder.packets != 1 {
+            flow.answer_micros = 0;
+        }
+    }
 }
 
 const fn over(state: u8) -> bool {

@@ -38,7 +38,8 @@ pub const fn is_ordinary(descriptor: &Descriptor) -> bool {
 #[inline(always)]
 pub fn settle(flow: &mut Flow, context: &Context<'_>) {
     // Another CPU may have given the flow to another rule since this packet's was looked up.
-    let steady = flow.generation == context.generation
+    let steady = !context.guarded
+        && flow.generation == context.generation
         && (is_up(flow) || is_bypassed(flow, context))
         && (context.expires.0 == 0 || context.now.0.wrapping_add(RULE_ENDS_SOON) < context.expires.0)
         && flow.flags & (flow_flags::REPLIED | flow_flags::SHORTENED) == flow_flags::REPLIED

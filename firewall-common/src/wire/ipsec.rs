@@ -18,7 +18,7 @@ const AH_HEADER: u32 = 12;
 /// ESP is padded to whole words (RFC 4303 §2.4), and has two bytes of trailer, which are in the last of them.
 const ESP_LEAST: u32 = ESP_HEADER + 4;
 /// SPIs below are reserved (RFC 4303 §2.1).
-const FIRST_SPI: u32 = 256;
+pub const FIRST_SPI: u32 = 256;
 
 /// IKE and ESP through address translation (RFC 3948 §2.1).
 const NAT_T: u16 = 4500;

@@ -42,7 +42,7 @@ pub mod kind {
 }
 
 /// The option list nearly every segment of today carries: two no-operations and a timestamp.
-const TIMESTAMP_ONLY: [u8; 4] = [1, 1, 8, 10];
+pub(crate) const TIMESTAMP_ONLY: [u8; 4] = [1, 1, 8, 10];
 const TIMESTAMP_ONLY_HEADER: u32 = HEADER + 12;
 
 /// What the tracker needs of a segment. Numbers are in host order.
@@ -112,6 +112,8 @@ pub mod marks {
     pub const MSS: u8 = 1 << 5;
     /// The list has, or may have, more than a timestamp.
     pub const LISTED: u8 = 1 << 6;
+    /// The first block lies below what the segment acknowledges: it tells what its receiver has twice (RFC 2883 §4). With [`SACK`].
+    pub const DUPLICATE_SACK: u8 = 1 << 7;
 }
 
 /// What a walk over the options finds.
@@ -142,6 +144,9 @@ impl Found<'_> {
                 let (left, right) = (Seq(options::word(buffer, place)), Seq(options::word(buffer, place + 4)));
                 if !right.after(left) {
                     self.options.marks |= marks::SACK_MALFORMED;
+                }
+                if block == 0 && !right.after(self.ack) {
+                    self.options.marks |= marks::DUPLICATE_SACK;
                 }
                 if right.distance(self.ack) > furthest.distance(self.ack) {
                     furthest = right;

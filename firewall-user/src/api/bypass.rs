@@ -10,6 +10,9 @@ pub struct BypassAdd {
     pub from: Vec<String>,
     pub to: Vec<String>,
     pub service: Vec<String>,
+    /// What its flows must keep proving: `ctcp`, `esp`.
+    #[serde(default)]
+    pub guard: Vec<String>,
     #[serde(default)]
     pub because: Option<String>,
     /// A date, `2027-06-30`.
@@ -65,6 +68,9 @@ pub struct BypassRule {
     pub from: String,
     pub to: String,
     pub service: String,
+    /// What its flows must keep proving: `ctcp`, `esp`; empty for nothing.
+    #[serde(default)]
+    pub guard: Vec<String>,
     pub because: Option<String>,
     pub expires: Option<String>,
     pub expired: bool,

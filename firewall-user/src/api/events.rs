@@ -16,18 +16,20 @@ pub enum Event {
     Dropped(DropEvent),
     /// A logged rule has admitted a flow's first packet.
     Begun(FlowEvent),
+    /// A flow under guard `ctcp` has proven itself, or is IPsec over TCP no more: its inspection has changed.
+    Guard(FlowEvent),
     /// A source is over a limit of a rule that names a set for such sources.
     Overload(OverloadEvent),
     /// The reader was too slow: events that it asked for are missing.
     Lost(LostEvents),
 }
 
-/// A flow that has opened or closed.
+/// A flow that has opened or closed, or whose guard has turned.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FlowEvent {
     /// RFC 3339, in UTC, to a few milliseconds.
     pub time: String,
-    /// Why it has closed.
+    /// Why it has closed; what its guard found: `proven`, `no-trailer` or `new-handshake`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     pub protocol: String,
@@ -124,7 +126,7 @@ pub struct DroppedSegment {
 /// Why a segment was refused, in numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Arithmetic {
-    /// `seq`, `ack`, or `end`: the number after the last byte.
+    /// `seq`, `ack`, or `end`: the number after the last byte. Of a guarded flow `spi` or `esp-seq`.
     pub compared: String,
     pub number: u32,
     /// The range that would have been accepted, both ends included; it may wrap.

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::OneSided;
+use super::{Loss, OneSided};
 
 /// One live flow, as `weir flows --json` prints it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct Flow {
     /// Only one side of it comes by; null while both do, or it is too young to tell.
     #[serde(default)]
     pub one_sided: Option<OneSided>,
+    /// What the guards of its rule know of it; null without one, and until a packet has met them.
+    #[serde(default)]
+    pub guard: Option<FlowGuard>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,6 +45,24 @@ pub struct End {
     pub interface: Option<String>,
 }
 
+/// What a flow's guards remember.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowGuard {
+    /// `ctcp`, `esp`.
+    pub kinds: Vec<String>,
+    /// Under `ctcp`: it has proven to be IPsec over TCP, and is bypassed. Null under other guards.
+    pub proven: Option<bool>,
+    /// Under `esp`: the association in use.
+    pub spi: Associations,
+    pub previous_spi: Associations,
+    /// One that has begun and is not in use yet.
+    pub next_spi: Associations,
+    /// Highest ESP or AH sequence number of the one in use, the lower half of an extended one.
+    pub sequence: Associations,
+    /// Packets refused.
+    pub refused: Both,
+}
+
 /// A figure by direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Both {
@@ -49,6 +70,13 @@ pub struct Both {
     pub to_responder: u64,
     /// Sent by the responder.
     pub to_initiator: u64,
+}
+
+impl std::ops::AddAssign for Both {
+    fn add_assign(&mut self, other: Self) {
+        self.to_responder = self.to_responder.saturating_add(other.to_responder);
+        self.to_initiator = self.to_initiator.saturating_add(other.to_initiator);
+    }
 }
 
 impl Both {
@@ -73,7 +101,7 @@ pub struct PerPeer {
 }
 
 /// What the path did to the flow, seen without touching it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     pub retransmitted: PerPeer,
     /// Holes that opened before this point.
@@ -84,6 +112,27 @@ pub struct Quality {
     pub handshake_milliseconds: Option<f64>,
     /// Packets `strict` would have refused.
     pub tolerated: u16,
+    /// Null for flows whose packets have no numbers to tell it by.
+    #[serde(default)]
+    pub loss: Option<LossByDirection>,
+    #[serde(default)]
+    pub round_trip_milliseconds: RoundTrip,
+}
+
+/// Where packets are lost, by direction.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LossByDirection {
+    /// Of what the initiator sends.
+    pub to_responder: Loss,
+    /// Of what the responder sends.
+    pub to_initiator: Loss,
+}
+
+/// From Weir to each end and back; null while it is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RoundTrip {
+    pub initiator: Option<f64>,
+    pub responder: Option<f64>,
 }
 
 /// The security associations of a flow, as its packets tell them.

@@ -12,6 +12,7 @@ mod interfaces;
 mod one_sided;
 mod policy;
 mod profiles;
+mod quality;
 mod sets;
 mod status;
 mod trace;
@@ -23,13 +24,14 @@ pub use events::{
     Arithmetic, DropEvent, DroppedSegment, Event, EventCounters, EventEnd, FlowEvent, IcmpMessage, LostEvents, OverloadEvent,
 };
 pub use failure::{Failure, Kind};
-pub use flows::{Associations, Both, End, Flow, Ipsec, Killed, PerPeer, Quality, Rate};
+pub use flows::{Associations, Both, End, Flow, FlowGuard, Ipsec, Killed, LossByDirection, PerPeer, Quality, Rate, RoundTrip};
 pub use history::{HistoryEntry, How, PolicyState, ShownPolicy};
 pub use import::{ImportedPolicy, NotCarriedOver};
 pub use interfaces::{AttachRequest, DetachRequest, Detached, Interface, Mode, ModeRequest};
 pub use one_sided::{Missing, OneSided, SilentAddress};
 pub use policy::{Applied, ApplyRequest, CONFIRM_SECONDS, Confirmation, Confirmed, PolicyInForce, RollbackRequest, RuleInForce};
 pub use profiles::Profile;
+pub use quality::{By, Ends, Figures, Loss, Place, QualityReport, Way};
 pub use sets::{Set, SetChanged, SetMember, SetRequest, ShownSet};
 pub use status::{Adopted, Expiring, PolicyStatus, Status};
 pub use trace::{

@@ -93,6 +93,9 @@ pub struct RuleInForce {
     pub enabled: bool,
     pub action: String,
     pub inspection: String,
+    /// What its flows must keep proving: `ctcp`, `esp`; left out for nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guard: Vec<String>,
     /// Its normalizer profile; null for a rule that makes no flow.
     pub normalizer: Option<String>,
     pub because: Option<String>,

@@ -60,7 +60,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  weir bypass add vpn-clients --from outside --to 'inside 10.71.2.10' --service tcp/10000 \\
+  weir bypass add vpn-clients --from outside --to 'inside 10.71.2.10' --service tcp/10000 --guard ctcp \\
       --because 'until the AnyConnect roll-out is done' --expires 2027-06-30
   weir bypass add old-vpn --from outside --to self --service tcp/10000 --before web")]
 struct Add {
@@ -75,6 +75,9 @@ struct Add {
     /// Service, such as tcp/10000; may be repeated
     #[arg(long, value_name = "SERVICE", required = true)]
     service: Vec<String>,
+    /// What a flow must keep proving: ctcp (strict until it is seen to be IPsec over TCP) or esp (an anti-replay window); may be repeated
+    #[arg(long, value_name = "GUARD")]
+    guard: Vec<String>,
     /// Why, for those who read the policy later
     #[arg(long, value_name = "TEXT")]
     because: Option<String>,
@@ -138,6 +141,7 @@ impl Add {
             from: self.from,
             to: self.to,
             service: self.service,
+            guard: self.guard,
             because: self.because,
             expires: self.expires,
             idle_timeout: self.idle_timeout,

@@ -4,19 +4,19 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use firewall_common::{
     event::Teardown,
-    flow::{Address, Endpoint, Flow, FlowKey, Inspection, Peer, State, flow_flags, peer_flags},
+    flow::{Address, Endpoint, Flow, FlowKey, Inspection, Peer, Sender, State, flow_flags, peer_flags},
     time::Nanos,
     wire::protocol::TCP,
 };
 
 use super::{
-    Controller, held,
+    Controller, guarded, held,
     live::{LiveFlow, bytes, packets},
     names::Names,
-    one_sided,
+    one_sided, quality,
 };
 use crate::{
-    api::{self, Associations, End, Failure, Ipsec, Killed, PerPeer, Quality},
+    api::{self, Associations, End, Failure, Ipsec, Killed, PerPeer, Quality, RoundTrip},
     clock,
     dataplane::TableName,
     filter::Filter,
@@ -43,10 +43,12 @@ impl Controller {
     pub fn flows(&self, filter: &Filter, limit: Option<usize>) -> Result<Vec<api::Flow>, Failure> {
         self.sweep.run(&self.maps, &self.live)?;
         let legend = self.legend();
-        let mut flows: Vec<api::Flow> =
-            self.live.iter().map(|(key, live)| legend.describe(&key, &live)).filter(|flow| filter.matches(flow)).collect();
-        flows.sort_by_key(|flow| std::cmp::Reverse(flow.bytes.sum()));
+        let described = self.live.iter().map(|(key, live)| (self.describe(&legend, &key, &live), key, live.flow));
+        let mut flows: Vec<(api::Flow, FlowKey, Flow)> = described.filter(|(flow, ..)| filter.matches(flow)).collect();
+        flows.sort_by_key(|(flow, ..)| std::cmp::Reverse(flow.bytes.sum()));
         flows.truncate(limit.unwrap_or(usize::MAX));
+        let guarded = |(flow, key, record)| Ok(api::Flow { guard: guarded::of(&self.maps, &key, &record)?, ..flow });
+        let mut flows: Vec<api::Flow> = flows.into_iter().map(guarded).collect::<Result<_, Failure>>()?;
         if flows.iter().any(|flow| flow.one_sided.is_some()) {
             let mut paths = self.paths();
             flows.iter_mut().for_each(|flow| one_sided::place(flow, &mut paths));
@@ -72,6 +74,18 @@ impl Controller {
         }
         log::info!("removed {killed} flows on request");
         Ok(Killed { killed })
+    }
+
+    /// The flow, and where its packets are lost.
+    fn describe(&self, legend: &Legend, key: &FlowKey, live: &LiveFlow) -> api::Flow {
+        let mut described = legend.describe(key, live);
+        let (flow, known) = (&live.flow, self.sweep.ledger.of(key));
+        described.quality.loss = quality::of_flow(key.protocol, flow, known.as_ref(), legend.now);
+        described.quality.round_trip_milliseconds = RoundTrip {
+            initiator: quality::round_trip(flow, Sender::Initiator, known.as_ref()),
+            responder: quality::round_trip(flow, Sender::Responder, known.as_ref()),
+        };
+        described
     }
 
     /// Removes a flow from one table and returns what it was.
@@ -107,16 +121,27 @@ impl Legend {
             age_seconds: clock::seconds(self.now.since(Nanos(flow.created))),
             idle_seconds: clock::seconds(idle),
             expires_in_seconds: clock::seconds(flow.lifetime(self.scale).since(idle)),
-            quality: quality(key.protocol, flow),
+            quality: counted(key.protocol, flow),
             needed: needed(flow),
             ipsec: ipsec(key.protocol, flow),
             one_sided,
+            guard: None,
         }
     }
 
     fn end(&self, endpoint: Endpoint, zone: u8, place: u8) -> End {
+        let (zone, interface) = self.place(zone, place);
+        End { address: ip(&endpoint.address), port: endpoint.port, zone, interface }
+    }
+
+    /// The names of a zone and of the interface at a place.
+    pub(super) fn place(&self, zone: u8, place: u8) -> (String, Option<String>) {
         let interface = self.interfaces.iter().find(|(known, _)| *known == place).map(|(_, name)| name.clone());
-        End { address: ip(&endpoint.address), port: endpoint.port, zone: self.names.zone(zone), interface }
+        (self.names.zone(zone), interface)
+    }
+
+    pub(super) fn rule(&self, number: u16) -> String {
+        self.names.rule(number)
     }
 }
 
@@ -140,7 +165,8 @@ fn ipsec(protocol: u8, flow: &Flow) -> Option<Ipsec> {
     })
 }
 
-fn quality(protocol: u8, flow: &Flow) -> Quality {
+/// What the flow's own record tells.
+fn counted(protocol: u8, flow: &Flow) -> Quality {
     let both = |initiator, responder| PerPeer { initiator, responder };
     let (from, to) = (&flow.initiator, &flow.responder);
     Quality {
@@ -151,6 +177,8 @@ fn quality(protocol: u8, flow: &Flow) -> Quality {
         zero_windows: both(from.zero_windows, to.zero_windows),
         handshake_milliseconds: (flow.handshake_micros != 0).then(|| f64::from(flow.handshake_micros) / 1000.0),
         tolerated: flow.tolerated,
+        loss: None,
+        round_trip_milliseconds: RoundTrip::default(),
     }
 }
 
@@ -206,7 +234,7 @@ mod tests {
         let plain = Flow { initiator: Peer { isn: 7, gaps: 3, ..Peer::default() }, ..Flow::default() };
         assert_eq!(ipsec(TCP, &plain), None, "a TCP flow's first number is no SPI");
         assert_eq!(ipsec(50, &Flow::default()), None);
-        assert_eq!((quality(TCP, &plain).gaps.initiator, quality(50, &plain).gaps.initiator), (3, 0));
+        assert_eq!((counted(TCP, &plain).gaps.initiator, counted(50, &plain).gaps.initiator), (3, 0));
         let rekeyed = Peer { isn: 0x1001, ack: 0x1000, end: 9, gaps: 1, ..Peer::default() };
         let shown = ipsec(50, &Flow { initiator: rekeyed, ..Flow::default() }).expect("an association");
         assert_eq!(shown.spi, Associations { to_responder: Some(0x1001), to_initiator: None });

@@ -41,12 +41,23 @@ pub struct Live {
 }
 
 impl Live {
-    /// Notes a flow as just read, in the sweep's `round`.
-    pub(super) fn see(&self, key: FlowKey, flow: Flow, table: TableName, now: Nanos, round: u64) {
+    /// Notes a flow as just read, in the sweep's `round`, and returns the packets it has sent since the last one.
+    pub(super) fn see(&self, key: FlowKey, flow: Flow, table: TableName, now: Nanos, round: u64) -> Both {
+        let mut before = Both::default();
         self.flows
             .entry(key)
-            .and_modify(|live| live.update(flow, table, now, round))
+            .and_modify(|live| {
+                if live.flow.created == flow.created {
+                    before = packets(&live.flow);
+                }
+                live.update(flow, table, now, round);
+            })
             .or_insert_with(|| LiveFlow::new(flow, table, now, round));
+        let now = packets(&flow);
+        Both {
+            to_responder: now.to_responder.saturating_sub(before.to_responder),
+            to_initiator: now.to_initiator.saturating_sub(before.to_initiator),
+        }
     }
 
     /// Forgets the flows that the sweep's `round` did not see.

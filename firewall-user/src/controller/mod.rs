@@ -10,6 +10,7 @@ mod expiry;
 mod flow_log;
 mod flows;
 mod guard;
+mod guarded;
 mod history;
 mod judge;
 mod live;
@@ -17,6 +18,7 @@ mod lock;
 mod names;
 mod one_sided;
 mod overload;
+mod quality;
 mod reload;
 mod report;
 mod server;
@@ -185,6 +187,7 @@ impl Controller {
         }
         let zone = state.names.zone_number(&request.zone).ok_or_else(|| Failure::failed(format!("zone {} has no number", request.zone)))?;
         let attached = dataplane.attach(&request.name, zone, request.mode)?;
+        self.sweep.ledger.forget_place(attached.place);
         log::info!("{} attached to zone {}, {} mode", attached.name, request.zone, attached.mode);
         Ok(())
     }

@@ -110,6 +110,11 @@ impl Draft<'_> {
         self.names
     }
 
+    /// Numbers of rules that had none, which another rule may have had.
+    pub fn new_rules(&self) -> &[u16] {
+        &self.new_rules
+    }
+
     /// Writes the new names beside their numbers, after what a number's last owner left there is cleared.
     pub fn commit(self, maps: &Maps) -> Result<Names, DataplaneError> {
         for number in self.new_rules {

@@ -174,6 +174,7 @@ impl Controller {
         if let Some(session) = &change.session {
             self.refuse_a_cut(state, session, &policy, kept, &clock)?;
         }
+        self.sweep.ledger.forget_rules(draft.new_rules());
         let names = draft.commit(&self.maps)?;
         state.names = names;
         let defaults = policy.defaults();

@@ -245,6 +245,7 @@ impl Controller {
                 enabled: rule.enabled,
                 action: action_name(rule.action).to_owned(),
                 inspection: rule.inspection.name().to_owned(),
+                guard: rule.guards.names(),
                 normalizer: rule.normalizer.clone(),
                 because: rule.because.clone(),
                 expires: rule.expires.map(|expires| expires.to_string()),

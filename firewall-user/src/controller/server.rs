@@ -21,7 +21,7 @@ use tokio::net::UnixListener;
 use super::{Controller, blocking, sets};
 use crate::{
     api::{
-        ApplyRequest, AttachRequest, BypassAdd, BypassRemove, DetachRequest, DiffRequest, Failure, Kind, MAX_TRACED_BYTES,
+        ApplyRequest, AttachRequest, By, BypassAdd, BypassRemove, DetachRequest, DiffRequest, Failure, Kind, MAX_TRACED_BYTES,
         MAX_TRACED_PACKETS, RollbackRequest, TraceRequest,
     },
     event_filter::EventFilter,
@@ -124,6 +124,7 @@ fn router(controller: Arc<Controller>) -> Router {
         .route("/v1/policy/profiles", get(profiles))
         .route("/v1/flows", get(flows).delete(kill))
         .route("/v1/counters", get(counters))
+        .route("/v1/quality", get(quality))
         .route("/v1/events", get(events))
         .route("/v1/trace", post(trace))
         .route("/v1/bypass", get(bypass).post(bypass_add).delete(bypass_remove))
@@ -253,6 +254,19 @@ async fn counters(State(controller): Shared, query: Pairs) -> Answer {
         }
     }
     blocking(&controller, move |controller| controller.counters(all)).await.map(json)
+}
+
+async fn quality(State(controller): Shared, query: Pairs) -> Answer {
+    let mut by = By::default();
+    for (key, value) in pairs(query)? {
+        by = match (key.as_str(), value.as_str()) {
+            ("by", "interface") => By::Interface,
+            ("by", "rule") => By::Rule,
+            ("by", other) => return Err(Failure::usage(format!("by={other} is neither interface nor rule"))),
+            (other, _) => return Err(Failure::usage(format!("quality takes `by`, not `{other}`"))),
+        };
+    }
+    blocking(&controller, move |controller| controller.quality(by)).await.map(json)
 }
 
 /// Events as they come, one JSON object a line, until the client goes.

@@ -1,9 +1,10 @@
 //! The sweep: once a second it reads both flow tables, shows them to the API, returns the memory of expired flows and tells their end, counts the one-sided
-//! ones and what counts against limits, and shortens timeouts when the table fills up.
+//! ones and what counts against limits, sums up what is lost, and shortens timeouts when the table fills up.
 //!
 //! Whether a flow has expired is judged by the dataplane on every lookup; the sweep only gives memory back.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -15,7 +16,7 @@ use firewall_common::{
     rule::MAX_RULE_NUMBERS,
 };
 
-use super::{counted::Tally, events::Events, live::Live};
+use super::{counted::Tally, events::Events, live::Live, quality::Ledger};
 use crate::{
     clock,
     dataplane::{DataplaneError, Maps, TableName},
@@ -36,6 +37,8 @@ pub struct Sweep {
     state: Mutex<State>,
     /// Who is told of the flows that end here.
     events: Arc<Events>,
+    /// Where packets are lost.
+    pub(super) ledger: Ledger,
 }
 
 #[derive(Debug)]
@@ -61,7 +64,7 @@ impl Sweep {
     pub fn new(events: Arc<Events>) -> Self {
         // What an earlier controller wrote is unknown: the first sweep writes every number that is not zero, and those that were.
         let state = State { round: 0, started: None, one_sided: vec![u32::MAX; MAX_RULE_NUMBERS], filled: [0; 2], expired: 0 };
-        Self { state: Mutex::new(state), events }
+        Self { state: Mutex::new(state), events, ledger: Ledger::default() }
     }
 
     /// Sees to it that everything which happened before the call is seen. Callers that wait for the same sweep share it.
@@ -70,7 +73,7 @@ impl Sweep {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.started.is_none_or(|started| started < called) {
             let started = Instant::now();
-            state.sweep(maps, live, &self.events)?;
+            state.sweep(maps, live, &self.events, &self.ledger)?;
             state.started = Some(started);
         }
         Ok(state.fill())
@@ -88,12 +91,13 @@ impl State {
         Fill { embryonic, established, expired: self.expired }
     }
 
-    fn sweep(&mut self, maps: &Maps, live: &Live, events: &Events) -> Result<(), DataplaneError> {
+    fn sweep(&mut self, maps: &Maps, live: &Live, events: &Events, ledger: &Ledger) -> Result<(), DataplaneError> {
         self.round += 1;
         let now = clock::monotonic();
         let scale = maps.config.timeout_scale();
         let mut tally = Tally::begin(maps)?;
         let mut one_sided = vec![0u32; MAX_RULE_NUMBERS];
+        let mut sent = HashMap::new();
         // Established flows last: one that has just moved up may be met in both tables, and its new state counts.
         for (place, name) in [TableName::Embryonic, TableName::Established].into_iter().enumerate() {
             let table = maps.table(name);
@@ -110,7 +114,10 @@ impl State {
                     *number += 1;
                 }
                 tally.see(&key, &flow, name == TableName::Embryonic);
-                live.see(key, flow, name, now, self.round);
+                let packets = live.see(key, flow, name, now, self.round);
+                if packets.sum() != 0 {
+                    *sent.entry(key).or_default() += packets;
+                }
             })?;
             for key in &expired {
                 let now = clock::monotonic();
@@ -123,6 +130,8 @@ impl State {
         }
         tally.settle(maps)?;
         live.forget_unseen(self.round);
+        ledger.sent(&sent, live);
+        ledger.take(maps, live, now)?;
         maps.config.set_timeout_scale(scale_for(self.filled[1], maps.table(TableName::Established).capacity()?.into()));
         self.write_one_sided(maps, one_sided)
     }

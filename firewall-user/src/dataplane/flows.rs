@@ -7,6 +7,7 @@ use firewall_common::{
     abi::map,
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    quality::Quality,
     time::Nanos,
 };
 
@@ -17,7 +18,7 @@ use super::{
 };
 
 /// Read and write under the value's lock.
-const BPF_F_LOCK: u64 = 4;
+pub(super) const BPF_F_LOCK: u64 = 4;
 
 /// One of the flow tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -112,12 +113,14 @@ impl Table<'_> {
         }
     }
 
-    /// Removes a flow, and what the normalizer remembers of it; false when it was gone already.
+    /// Removes a flow, and what else is known of it; false when it was gone already.
     pub fn remove(&self, key: &FlowKey) -> Result<bool, DataplaneError> {
         let removed = removed(self.handle().remove(key), self.name.map())?;
         if removed && self.name == TableName::Established {
-            // Few flows have a history.
+            // Few flows have a history or a guard, or lose packets.
             let _ = self::removed(locked(&self.maps.histories).remove(key), map::HISTORIES)?;
+            let _ = self::removed(locked(&self.maps.guards).remove(key), map::GUARDS)?;
+            let _ = self::removed(locked(&self.maps.qualities).remove(key), map::QUALITIES)?;
         }
         Ok(removed)
     }
@@ -147,6 +150,27 @@ fn removed(result: Result<(), MapError>, map: &str) -> Result<bool, DataplaneErr
 }
 
 impl Maps {
+    /// Hands to `visit` where packets of flows are lost, of all flows of which something is known.
+    pub fn read_qualities(&self, mut visit: impl FnMut(FlowKey, Quality)) -> Result<(), DataplaneError> {
+        let descriptor = locked(&self.qualities).map().fd().as_fd().try_clone_to_owned();
+        let descriptor = descriptor.map_err(|source| DataplaneError::System { what: "duplicating a map's descriptor", source })?;
+        if read_table(descriptor.as_fd(), false, &mut visit).is_ok() {
+            return Ok(());
+        }
+        let handle = locked(&self.qualities);
+        let most = capacity(handle.map(), map::QUALITIES)? as usize;
+        for entry in handle.iter().take(most) {
+            let (key, quality) = entry.map_err(DataplaneError::map(map::QUALITIES))?;
+            visit(key, quality);
+        }
+        Ok(())
+    }
+
+    /// Forgets where packets of a flow are lost that is no more.
+    pub fn forget_quality(&self, key: &FlowKey) -> Result<(), DataplaneError> {
+        removed(locked(&self.qualities).remove(key), map::QUALITIES).map(drop)
+    }
+
     /// Entries of the fragment table and its size.
     pub fn fragments(&self) -> Result<(u64, u32), DataplaneError> {
         let handle = locked(&self.fragments);

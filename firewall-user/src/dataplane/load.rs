@@ -124,7 +124,8 @@ fn shapes() -> Result<BTreeMap<String, Shape>, DataplaneError> {
         if !map::PINNED.contains(&name.as_str()) {
             continue;
         }
-        let sized_at_start = matches!(name.as_str(), map::ESTABLISHED | map::EMBRYONIC | map::HISTORIES | map::AYA_LOGS);
+        let sized_at_start =
+            matches!(name.as_str(), map::ESTABLISHED | map::EMBRYONIC | map::HISTORIES | map::GUARDS | map::QUALITIES | map::AYA_LOGS);
         let shape = Shape {
             map_type: declared.map_type(),
             key_size: declared.key_size(),
@@ -164,6 +165,8 @@ pub(super) fn load(pins: &Pins, sizes: Sizes) -> Result<Ebpf, DataplaneError> {
     loader
         .map_max_entries(map::ESTABLISHED, sizes.established)
         .map_max_entries(map::HISTORIES, sizes.established)
+        .map_max_entries(map::QUALITIES, sizes.established)
+        .map_max_entries(map::GUARDS, sizes.established)
         .map_max_entries(map::EMBRYONIC, sizes.embryonic);
     for name in map::PINNED {
         loader.map_pin_path(name, pins.map(name));
@@ -193,7 +196,7 @@ const FEW: u32 = 64;
 pub(super) fn load_beside(pins: &Pins, room: u32, policy: Option<&Lowered>, programs: &[&'static str]) -> Result<Ebpf, DataplaneError> {
     let places = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).max(1);
     let mut loader = EbpfLoader::new();
-    for name in [map::ESTABLISHED, map::EMBRYONIC, map::HISTORIES, map::FRAGMENTS, map::SEGMENTS] {
+    for name in [map::ESTABLISHED, map::EMBRYONIC, map::HISTORIES, map::GUARDS, map::QUALITIES, map::FRAGMENTS, map::SEGMENTS] {
         loader.map_max_entries(name, room);
     }
     loader.map_max_entries(map::RULE_NAMES, FEW).map_max_entries(map::ZONE_NAMES, FEW);

@@ -16,6 +16,7 @@ use firewall_common::{
     event::Record,
     flow::{Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    guard::Guard,
     limit::{Counts, Source},
     normalize::history::History,
     reason::Reason,
@@ -27,6 +28,7 @@ use zerocopy::{FromBytes as _, Immutable, IntoBytes};
 
 use super::{
     DataplaneError, Maps, Pins, TableName,
+    flows::BPF_F_LOCK,
     load::load_beside,
     maps::{locked, typed},
     slots::Slots,
@@ -82,6 +84,7 @@ pub struct Probe {
 pub struct Known {
     pub flow: Option<(Flow, bool)>,
     pub history: Option<History>,
+    pub guard: Option<Guard>,
 }
 
 /// What became of a packet, as the program's return value tells.
@@ -114,7 +117,12 @@ impl std::fmt::Debug for Probe {
 }
 
 impl Maps {
-    /// What is known of a flow: its record, whether it is established, and what the normalizer remembers of it.
+    /// What a flow's guards remember of it.
+    pub fn guard(&self, key: &FlowKey) -> Result<Option<Guard>, DataplaneError> {
+        found(locked(&self.guards).get(key, BPF_F_LOCK), map::GUARDS)
+    }
+
+    /// What is known of a flow: its record, whether it is established, and what the normalizer and its guards remember of it.
     pub fn known(&self, key: &FlowKey) -> Result<Known, DataplaneError> {
         let established = self.table(TableName::Established).get(key)?.map(|flow| (flow, true));
         let flow = match established {
@@ -122,7 +130,7 @@ impl Maps {
             found => found,
         };
         let history = found(locked(&self.histories).get(key, 0), map::HISTORIES)?;
-        Ok(Known { flow, history })
+        Ok(Known { flow, history, guard: self.guard(key)? })
     }
 
     /// What has passed of a datagram in fragments.
@@ -192,6 +200,10 @@ impl Probe {
         }
         if let Some(history) = &known.history {
             locked(&self.maps.histories).insert(key, history, 0).map_err(DataplaneError::map(map::HISTORIES))?;
+        }
+        if let Some(guard) = &known.guard {
+            let guard = Guard { lock: 0, ..*guard };
+            locked(&self.maps.guards).insert(key, guard, 0).map_err(DataplaneError::map(map::GUARDS))?;
         }
         Ok(())
     }

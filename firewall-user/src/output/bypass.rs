@@ -14,15 +14,30 @@ pub fn bypass(rules: &[BypassRule]) -> anyhow::Result<()> {
     if rules.is_empty() {
         return line("no bypass rules");
     }
-    let header =
-        ["RULE", "FROM", "TO", "SERVICE", "FLOWS", "HITS", "LAST HIT", "NEEDED", "LAST NEEDED", "EXPIRES", "REMARK", "PLACE", "BECAUSE"];
-    let mut rows = table(&header, &[4, 5, 6, 7]);
+    let header = [
+        "RULE",
+        "FROM",
+        "TO",
+        "SERVICE",
+        "GUARD",
+        "FLOWS",
+        "HITS",
+        "LAST HIT",
+        "NEEDED",
+        "LAST NEEDED",
+        "EXPIRES",
+        "REMARK",
+        "PLACE",
+        "BECAUSE",
+    ];
+    let mut rows = table(&header, &[5, 6, 7, 8]);
     for rule in rules {
         rows.add_row([
             rule.name.clone(),
             rule.from.clone(),
             rule.to.clone(),
             rule.service.clone(),
+            if rule.guard.is_empty() { "-".to_owned() } else { rule.guard.join(", ") },
             rule.flows.to_string(),
             rule.hits.to_string(),
             ago(rule.last_hit_seconds_ago),
@@ -78,6 +93,7 @@ mod tests {
             from: "outside".to_owned(),
             to: "inside".to_owned(),
             service: "tcp/10000".to_owned(),
+            guard: Vec::new(),
             because: None,
             expires: left.map(|_| "2027-07-01T00:00:00Z".to_owned()),
             expired: left == Some(0),

@@ -14,6 +14,7 @@ fn text(event: &Event) -> String {
         Event::Opened(flow) => opened(flow),
         Event::Closed(flow) => closed(flow),
         Event::Dropped(drop) => dropped(drop),
+        Event::Guard(flow) => turned(flow),
         Event::Begun(flow) => begun(flow),
         Event::Overload(overload) => overloaded(overload),
         Event::Lost(lost) => format!("{} lost    {} events came faster than they were read", clock(&lost.time), lost.events),
@@ -35,6 +36,12 @@ fn opened(flow: &FlowEvent) -> String {
 fn begun(flow: &FlowEvent) -> String {
     let head = head(&flow.time, "begun", "", &flow.protocol, &flow.source, &flow.destination);
     format!("{head} rule {} {}", flow.rule, flow.inspection)
+}
+
+fn turned(flow: &FlowEvent) -> String {
+    let reason = flow.reason.as_deref().unwrap_or_default();
+    let head = head(&flow.time, "guard", reason, &flow.protocol, &flow.source, &flow.destination);
+    format!("{head} rule {} {} from here on", flow.rule, flow.inspection)
 }
 
 fn overloaded(overload: &OverloadEvent) -> String {
@@ -88,6 +95,7 @@ fn distance(arithmetic: &Arithmetic) -> String {
     let by = distance.unsigned_abs();
     let edge = if compared == "seq" { "edge " } else { "" };
     match distance {
+        _ if compared == "spi" => format!(" spi {number:#010x} instead of {highest:#010x}"),
         _ if lowest == highest => format!(" {compared} {number} instead of {highest}, {distance:+}"),
         0.. => format!(" {compared} {number} past {edge}{highest} by {by}"),
         _ => format!(" {compared} {number} below {edge}{lowest} by {by}"),

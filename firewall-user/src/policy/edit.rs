@@ -24,6 +24,8 @@ pub struct NewRule {
     /// Written unless it is strict.
     pub inspection: Inspection,
     pub sanity_off: bool,
+    /// As policies write them.
+    pub guards: Vec<String>,
     /// Name of the normalizer profile.
     pub normalizer: Option<String>,
     /// As policies write it: `2m`.
@@ -109,6 +111,9 @@ pub(crate) fn block(rule: &NewRule) -> String {
     }
     if rule.sanity_off {
         table.key("sanity", print::string("off"));
+    }
+    if !rule.guards.is_empty() {
+        table.key("guard", print::strings(&rule.guards));
     }
     if let Some(normalizer) = &rule.normalizer {
         table.key("normalizer", print::string(normalizer));

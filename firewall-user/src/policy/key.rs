@@ -100,7 +100,7 @@ pub(super) const fn words<T: Copy, const N: usize>(list: &[(&'static str, T); N]
 }
 
 /// Of a `[[rule]]`, in the order they are printed.
-pub(super) const RULE: [Key; 17] = [
+pub(super) const RULE: [Key; 18] = [
     Key::new("name", Kind::Matching(pattern::name), "\"web\"", "The rule's name, unique in the policy. Flows and counters go by it."),
     Key::new("enabled", Kind::Switch, "false", "`false` keeps the rule in the file and out of force.").or(Fallback::Switch(true)),
     Key::new(
@@ -140,6 +140,14 @@ pub(super) const RULE: [Key; 17] = [
     Key::new("sanity", Kind::Words(&words(&rule::SANITY)), "\"off\"", "`off` lets illegal TCP flag sets pass; only under bypass.")
         .or(Fallback::Word("on"))
         .needs(Needs::Bypass),
+    Key::new(
+        "guard",
+        Kind::Several(pattern::guard, 1),
+        "\"esp\"",
+        "What must keep proving that it is IPsec. `ctcp`: strict until the trailer of IPsec over TCP proves it, bypass from then on. `esp`: SPI \
+         and sequence number follow an anti-replay window.",
+    )
+    .needs(Needs::Allow),
     Key::new(
         "normalizer",
         Kind::Matching(pattern::name),
@@ -272,7 +280,9 @@ mod tests {
             Needs::Bypass => "inspection = \"bypass\"\n",
         };
         let given = |key: &str, line: &'static str| if keys.starts_with(key) { "" } else { line };
-        format!("[[rule]]\n{}{}{also}{keys}\n", given("name =", "name = \"r\"\n"), given("action =", "action = \"allow\"\n"))
+        // A guard is for what carries IPsec.
+        let service = if keys.contains("guard =") { "service = \"esp\"\n" } else { "" };
+        format!("[[rule]]\n{}{}{service}{also}{keys}\n", given("name =", "name = \"r\"\n"), given("action =", "action = \"allow\"\n"))
     }
 
     fn defaults(keys: &str) -> String {

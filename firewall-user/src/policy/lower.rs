@@ -141,7 +141,7 @@ fn flags(rule: &RuleInfo) -> u8 {
         (rule.limits.overload.is_some(), rule_flags::OVERLOAD),
         (rule.log, rule_flags::LOGGED),
     ];
-    flags.into_iter().filter(|(set, _)| *set).fold(0, |flags, (_, flag)| flags | flag)
+    flags.into_iter().filter(|(set, _)| *set).fold(rule.guards.flags(), |flags, (_, flag)| flags | flag)
 }
 
 /// Never 0, which would mean that the entry never expires.

@@ -6,6 +6,8 @@ use firewall_common::rule::{RULE_NAME_LENGTH, ZONE_NAME_LENGTH};
 
 use super::{
     duration,
+    guards::GUARDS,
+    key::words,
     service::{self, ICMP, ICMPV6, WITH_PORTS},
 };
 
@@ -36,6 +38,11 @@ pub(super) fn duration() -> String {
 /// A date, a time in it, and its distance from UTC.
 pub(super) fn moment() -> String {
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?([Zz]|[+-][0-9]{2}:[0-9]{2})?)?$".to_owned()
+}
+
+/// Guards of a rule.
+pub(super) fn guard() -> String {
+    format!("^({})$", words(&GUARDS).join("|"))
 }
 
 /// Days of the week, a stretch of the day, or both.

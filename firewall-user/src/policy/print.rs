@@ -194,6 +194,9 @@ pub(super) fn rule_table(rule: &RuleInfo, defaults: &Defaults) -> Table {
     if rule.sanity_off {
         table.key("sanity", "\"off\"");
     }
+    if let Some(guards) = rule.guards.print() {
+        table.key("guard", guards);
+    }
     if let Some(normalizer) = rule.normalizer.as_deref().filter(|name| *name != defaults.normalizer_of(rule.inspection)) {
         table.key("normalizer", string(normalizer));
     }

@@ -13,6 +13,7 @@ use super::{
     definitions::{Definitions, MAX_ALL_PREFIXES, is_plain, read_services},
     diagnostic::{Place, Report, quoted},
     document::{Text, Value, place},
+    guards::Guards,
     hours::{self, Hours},
     key,
     limits::RuleLimits,
@@ -32,12 +33,6 @@ pub(super) const INSPECTIONS: [(&str, Inspection); 3] = [
 ];
 /// What `sanity` can be, and whether that is off.
 pub(super) const SANITY: [(&str, bool); 2] = [("on", false), ("off", true)];
-/// Keys of the language that this release cannot honour: what they stand for, and what ignoring them would do.
-const NOT_YET: [(&str, &str, &str); 1] = [(
-    "guard",
-    "guards are",
-    "leave the key out only if the rule may do without: a bypass without its guard would be wider than the rule says",
-)];
 /// What people call keys that have another name here.
 const OTHERWISE: [(&str, &str); 5] =
     [("schedule", "hours"), ("time", "hours"), ("limit", "limits"), ("logging", "log"), ("comment", "because")];
@@ -51,6 +46,7 @@ pub struct RuleInfo {
     pub inspection: Inspection,
     /// `sanity = "off"`: illegal TCP flag sets pass under bypass.
     pub sanity_off: bool,
+    pub guards: Guards,
     /// Name of the normalizer profile; none in a rule that makes no flow.
     pub normalizer: Option<String>,
     /// Number of that profile among those in use.
@@ -102,6 +98,7 @@ struct Written<'a> {
     action: Option<Action>,
     inspection: Option<(Inspection, Place)>,
     sanity: Option<(bool, Place)>,
+    guards: Option<(Guards, Place)>,
     normalizer: Option<Text<'a>>,
     overrides: Overrides,
     timers: Option<Place>,
@@ -157,6 +154,7 @@ impl<'a> Written<'a> {
             "action" => self.action = Some(value.word(key, &ACTIONS, report)?),
             "inspection" => self.inspection = Some((value.word(key, &INSPECTIONS, report)?, value.place)),
             "sanity" => self.sanity = Some((value.word(key, &SANITY, report)?, value.place)),
+            "guard" => self.guards = Some((Guards::read(value, report)?, value.place)),
             "normalizer" => {
                 let text = value.string(key, report)?;
                 context.definitions.normalizers.find(text, report)?;
@@ -180,9 +178,7 @@ impl<'a> Written<'a> {
             "expires" => self.expires = Some(value.end_of_validity(key, report)?),
             "because" => self.because = Some(value.string(key, report)?.value.to_owned()),
             _ => {
-                if let Some((_, what, why)) = NOT_YET.iter().find(|(known, ..)| *known == key) {
-                    report.error_with_hint(key_place, format!("{what} not available yet"), *why);
-                } else if let Some((_, here)) = OTHERWISE.iter().find(|(known, _)| *known == key) {
+                if let Some((_, here)) = OTHERWISE.iter().find(|(known, _)| *known == key) {
                     report.error_with_hint(key_place, format!("unknown key {} in a rule", quoted(key)), format!("did you mean {here}?"));
                 } else {
                     report.unknown_word(key_place, format!("unknown key {} in a rule", quoted(key)), key, key::names(&key::RULE));
@@ -215,7 +211,8 @@ impl<'a> Written<'a> {
             refuse(*place, "under bypass there is no handshake, so no flow is embryonic", hint);
         }
         if matches!(self.action, Some(Action::Drop | Action::Reject)) {
-            let keys = [self.inspection.map(|(_, place)| place), self.normalizer.map(|name| name.place), self.timers];
+            let guards = self.guards.map(|(_, place)| place);
+            let keys = [self.inspection.map(|(_, place)| place), guards, self.normalizer.map(|name| name.place), self.timers];
             for place in keys.into_iter().flatten() {
                 refuse(
                     place,
@@ -244,6 +241,11 @@ impl<'a> Written<'a> {
         let items = self.service.unwrap_or_else(|| vec![ServiceItem::Any]);
         let texts = |selectors: &[Selector]| selectors.iter().map(ToString::to_string).collect();
         let service = context.definitions.ranges(&items);
+        if let Some((guards, place)) = self.guards
+            && !guards.fit(place, inspection, service.as_deref(), report)
+        {
+            return None;
+        }
         let normalizer = (action == Action::Allow).then(|| self.normalizer.map_or(defaults.normalizer_of(inspection), |name| name.value));
         let profile = normalizer.and_then(|name| context.definitions.normalizers.get(name)).unwrap_or_default();
         if let (Some(name), true) = (self.normalizer, self.enabled.unwrap_or(true)) {
@@ -255,6 +257,7 @@ impl<'a> Written<'a> {
             action,
             inspection,
             sanity_off: matches!(self.sanity, Some((true, _))),
+            guards: self.guards.map(|(guards, _)| guards).unwrap_or_default(),
             normalizer: normalizer.map(str::to_owned),
             profile: profile::OFF,
             timeouts: self.overrides.apply(defaults.timeouts, bypass),

@@ -7,7 +7,7 @@ use std::{borrow::BorrowMut, hash::Hash, ops::RangeInclusive, sync::Barrier, thr
 
 use aya::{
     Ebpf, EbpfLoader, Pod, TestRun, TestRunOptions,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, RingBuf, lpm_trie::Key},
+    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, PerCpuValues, RingBuf, lpm_trie::Key},
     programs::{Program, SchedClassifier, Xdp},
 };
 use firewall_common::{
@@ -17,8 +17,10 @@ use firewall_common::{
     counter::{Counters, PLACE_NONE, RuleCounters},
     env::Arrival,
     event::{self, Tally},
-    flow::{Flow, FlowKey, LAYOUT_VERSION},
+    evidence::{self, Beginnings, Evidence, Stranger},
+    flow::{Address, Flow, FlowKey, LAYOUT_VERSION},
     fragment::{Fragment, FragmentKey},
+    guard::Guard,
     hours::{MAX_SCHEDULES, Week},
     limit::{Counts, Source},
     normalize::{
@@ -74,9 +76,16 @@ pub struct Kernel {
     embryonic: HashMap<MapData, FlowKey, Flow>,
     fragments: HashMap<MapData, FragmentKey, Fragment>,
     histories: HashMap<MapData, FlowKey, History>,
+    guards: HashMap<MapData, FlowKey, Guard>,
     digests: HashMap<MapData, Start, Digest>,
     limits: Array<MapData, Counts>,
     sources: HashMap<MapData, Source, Counts>,
+    evidence: HashMap<MapData, FlowKey, Evidence>,
+    strays: HashMap<MapData, FlowKey, Evidence>,
+    strangers: HashMap<MapData, Address, Stranger>,
+    beginnings: PerCpuArray<MapData, Beginnings>,
+    /// Two packets were judged at once: what is remembered of their refusals may have lost a count.
+    raced: bool,
     counters: PerCpuArray<MapData, Counters>,
     rule_counters: PerCpuArray<MapData, RuleCounters>,
     events: RingBuf<MapData>,
@@ -148,6 +157,11 @@ impl Kernel {
             schedules: typed(&mut ebpf, map::SCHEDULES),
             limits: typed(&mut ebpf, map::LIMITS),
             sources: typed(&mut ebpf, map::SOURCES),
+            evidence: typed(&mut ebpf, map::EVIDENCE),
+            strays: typed(&mut ebpf, map::STRAYS),
+            strangers: typed(&mut ebpf, map::STRANGERS),
+            beginnings: typed(&mut ebpf, map::BEGINNINGS),
+            raced: false,
             rows: typed(&mut ebpf, map::ROWS),
             blocks: typed(&mut ebpf, map::BLOCKS),
             addresses: typed(&mut ebpf, map::ADDRESSES),
@@ -156,6 +170,7 @@ impl Kernel {
             embryonic: typed(&mut ebpf, map::EMBRYONIC),
             fragments: typed(&mut ebpf, map::FRAGMENTS),
             histories: typed(&mut ebpf, map::HISTORIES),
+            guards: typed(&mut ebpf, map::GUARDS),
             digests: typed(&mut ebpf, map::SEGMENTS),
             counters: typed(&mut ebpf, map::COUNTERS),
             rule_counters: typed(&mut ebpf, map::RULE_COUNTERS),
@@ -200,9 +215,19 @@ impl Kernel {
                 table.insert(key, flow, BPF_EXIST).expect("the flow was there");
             }
         }
+        if let Ok(mut evidence) = self.evidence.get(key, 0) {
+            for moment in [&mut evidence.created, &mut evidence.first, &mut evidence.last] {
+                *moment = moment.saturating_sub(by.0);
+            }
+            self.evidence.insert(key, evidence, BPF_EXIST).expect("the evidence was there");
+        }
         if let Ok(mut history) = self.histories.get(key, 0) {
             history.grow_older(by);
             self.histories.insert(key, history, BPF_EXIST).expect("the history was there");
+        }
+        if let Ok(mut guard) = self.guards.get(key, 0) {
+            guard.grow_older(by);
+            self.guards.insert(key, guard, BPF_EXIST).expect("the guard was there");
         }
     }
 
@@ -248,6 +273,42 @@ impl Kernel {
         (verdict, fate, out)
     }
 
+    /// What kernel and host remember of refusals must be the same, but for times.
+    pub fn compare_evidence(&self) -> usize {
+        use zerocopy::IntoBytes as _;
+        let timeless = |entries: Vec<(FlowKey, Evidence)>| {
+            let mut entries: Vec<_> = entries.into_iter().map(|(key, evidence)| (key, without_times(evidence))).collect();
+            entries.sort_by_key(|(key, _)| key.as_bytes().to_vec());
+            entries
+        };
+        let flows = timeless(entries(&self.evidence));
+        let strays = timeless(entries(&self.strays));
+        assert_eq!(timeless(self.host.evidence(evidence::Table::Flows)), flows, "what the host remembers of flows, on the left");
+        assert_eq!(timeless(self.host.evidence(evidence::Table::Strays)), strays, "what the host remembers of strays, on the left");
+        let sources = |entries: Vec<(Address, Stranger)>| {
+            let mut entries: Vec<_> =
+                entries.into_iter().map(|(source, stranger)| (source.bits(), Stranger { first: 0, last: 0, ..stranger })).collect();
+            entries.sort_by_key(|(source, _)| *source);
+            entries
+        };
+        let strangers = sources(entries(&self.strangers));
+        assert_eq!(sources(self.host.strangers()), strangers, "what the host remembers of strangers, on the left");
+        flows.len() + strays.len() + strangers.len()
+    }
+
+    /// Forgets refusals, once kernel and host are known to agree on them.
+    fn clear_evidence(&mut self) {
+        if !std::mem::take(&mut self.raced) {
+            self.compare_evidence();
+        }
+        empty(&mut self.evidence);
+        empty(&mut self.strays);
+        empty(&mut self.strangers);
+        let cpus = self.beginnings.get(&0, 0).expect("it can be read").len();
+        let none = PerCpuValues::try_from(vec![Beginnings::default(); cpus]).expect("one for each CPU");
+        self.beginnings.set(0, none, 0).expect("it can be written");
+    }
+
     pub fn configure(&mut self) {
         self.config.set(0, self.settings, 0).expect("the settings can be written");
     }
@@ -289,6 +350,12 @@ where
 pub fn monotonic() -> Nanos {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Nanos(u64::try_from(now.tv_sec).expect("after boot") * 1_000_000_000 + u64::try_from(now.tv_nsec).expect("below a second"))
+}
+
+/// Evidence without what two clocks make different.
+fn without_times(evidence: Evidence) -> Evidence {
+    let side = |side: evidence::Side| evidence::Side { at: 0, waited: 0, backed_off: 0, ..side };
+    Evidence { first: 0, last: 0, created: 0, low: side(evidence.low), high: side(evidence.high), ..evidence }
 }
 
 fn older(flow: &mut Flow, by: Nanos) {
@@ -397,8 +464,10 @@ impl Subject for Kernel {
         empty(&mut self.embryonic);
         empty(&mut self.fragments);
         empty(&mut self.histories);
+        empty(&mut self.guards);
         empty(&mut self.digests);
         empty(&mut self.sources);
+        self.clear_evidence();
         self.limits.set(THE_RULE.into(), Counts::default(), 0).expect("the counts can be written");
         self.host.clear();
     }
@@ -471,6 +540,7 @@ impl Subject for Kernel {
         let interface = Interface { zone: arrival.zone, place: arrival.place, flags: 0, reserved: 0 };
         self.interfaces.set(LOOPBACK, interface, 0).expect("the interface can be written");
         self.interface = interface;
+        self.raced = true;
         let ebpf = &self.ebpf;
         let start = Barrier::new(2);
         let passes = |frame| {

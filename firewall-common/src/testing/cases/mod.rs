@@ -9,6 +9,7 @@ pub mod corpus;
 mod extensions;
 mod fragment_flows;
 mod fragments;
+mod guard;
 mod handshake;
 mod header;
 mod icmp;
@@ -91,6 +92,7 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         icmp::ROWS,
         neighbour::ROWS,
         ipsec::ROWS,
+        guard::ROWS,
         corpus::tracked::ROWS,
         corpus::normalized::ROWS,
     ]

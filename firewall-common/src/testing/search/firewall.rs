@@ -124,7 +124,7 @@ pub fn uncounted(record: Record) -> Record {
     let peer = |peer: Peer| Peer { packets: 0, bytes: 0, zero_windows: 0, retransmitted: 0, gaps: 0, duplicate_acks: 0, mss: 0, ..peer };
     record.map(|(flow, established)| {
         let (initiator, responder) = (peer(flow.initiator), peer(flow.responder));
-        (Flow { initiator, responder, tolerated: 0, handshake_micros: 0, ..flow }, established)
+        (Flow { initiator, responder, tolerated: 0, handshake_micros: 0, answer_micros: 0, ..flow }, established)
     })
 }
 

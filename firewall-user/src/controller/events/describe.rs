@@ -4,6 +4,7 @@ use firewall_common::{
     account::NO_RULE,
     event::{Compared, Kind, NO_ZONE, Record, Teardown, marks},
     flow::{Inspection, State},
+    guard::Turn,
     reason::Reason,
     time::Nanos,
     wire::protocol as number,
@@ -39,6 +40,7 @@ impl Legend<'_> {
         match Kind::from_number(record.kind)? {
             Kind::Opened => Some(Event::Opened(self.flow(record, None))),
             Kind::Closed => Some(Event::Closed(self.flow(record, Some(Teardown::from_number(record.cause)?.name())))),
+            Kind::Guard => Some(Event::Guard(self.flow(record, Some(Turn::from_number(record.cause)?.name())))),
             Kind::Begun => Some(Event::Begun(self.flow(record, None))),
             Kind::Overload => Some(Event::Overload(self.overload(record, Reason::from_number(record.cause)?))),
             Kind::Dropped => Some(Event::Dropped(self.dropped(record, Reason::from_number(record.cause)?))),

@@ -6,6 +6,7 @@
 
 mod arrivals;
 mod changes;
+mod guarding;
 mod normalizing;
 mod session;
 mod stage;

@@ -6,6 +6,7 @@ use firewall_common::{
     event::{Record, report::timeless},
     flow::{Endpoint, Flow, FlowKey},
     fragment::{Fragment, FragmentKey},
+    guard::Guard,
     memory::world::World,
     parse::{self, Descriptor, Kind},
     reason::Reason,
@@ -83,7 +84,7 @@ impl Session {
         let Some(ran) = ran else {
             // What the packet has taught the host the kernel must know for those that follow.
             if let Some(key) = &key {
-                self.probe.put(key, &Known { flow: self.world.flow(key), history: None })?;
+                self.probe.put(key, &Known { flow: self.world.flow(key), guard: self.world.guard_of(key), ..Known::default() })?;
             }
             return Ok(Judged { trace, bytes, events, fate: None, disagreement: None });
         };
@@ -145,6 +146,9 @@ impl Session {
         if let Some(history) = known.history {
             self.world.put_history(key, history);
         }
+        if let Some(guard) = known.guard {
+            self.world.put_guard(key, Guard { lock: 0, ..guard });
+        }
         Ok(())
     }
 
@@ -169,10 +173,12 @@ impl Session {
     /// How the two sides' records of the packet's flow differ.
     fn compare_flow(&self, key: Option<&FlowKey>) -> Result<Option<String>, Failure> {
         let Some(key) = key else { return Ok(None) };
-        let without_times =
-            |(flow, established)| (Flow { lock: 0, last_seen: 0, created: 0, handshake_micros: 0, ..shadow::timeless(flow) }, established);
-        let in_kernel = self.probe.known(key)?.flow.map(without_times);
-        let on_host = self.world.flow(key).map(without_times);
+        let without_times = |(flow, established)| {
+            (Flow { lock: 0, last_seen: 0, created: 0, handshake_micros: 0, answer_micros: 0, ..shadow::timeless(flow) }, established)
+        };
+        let known = self.probe.known(key)?;
+        let in_kernel = (known.flow.map(without_times), known.guard.map(Guard::timeless));
+        let on_host = (self.world.flow(key).map(without_times), self.world.guard_of(key).map(Guard::timeless));
         Ok((in_kernel != on_host).then(|| format!("the kernel has {in_kernel:?} of its flow, the host {on_host:?}")))
     }
 }
@@ -218,7 +224,11 @@ fn older(known: Known, by: Nanos) -> Known {
         history.grow_older(by);
         history
     });
-    Known { flow, history }
+    let guard = known.guard.map(|mut guard| {
+        guard.grow_older(by);
+        guard
+    });
+    Known { flow, history, guard }
 }
 
 /// How the kernel and the host differ over a packet.

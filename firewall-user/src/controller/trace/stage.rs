@@ -11,7 +11,7 @@ use firewall_common::{
     verdict::Verdict,
 };
 
-use super::{normalizing, story::Legend};
+use super::{guarding, normalizing, story::Legend};
 use crate::output::number::duration;
 
 /// Bytes of an Ethernet header, and of a VLAN tag in it.
@@ -116,6 +116,7 @@ fn note(seen: &Seen, stop: &Stop, trace: &Trace, legend: Legend<'_>) -> Vec<Stri
         Seen::OneSided { flows } => vec![format!("its rule has {flows} one-sided flows already")],
         Seen::MayAnswer(true) => vec!["it is answered".to_owned()],
         Seen::MayAnswer(false) => vec!["as many packets were answered in this second as the policy allows".to_owned()],
+        Seen::Guarded(look) => guarding::lines(look),
         Seen::Normalized(edits) => normalizing::lines(edits, stop.stage),
         Seen::Record { .. } | Seen::Address { .. } | Seen::Service { .. } | Seen::Datagram => Vec::new(),
     }

@@ -1,0 +1,161 @@
+//! What a packet carries: ESP, AH, IKE, or something that a guard refuses.
+
+use super::{Look, Saw, wants};
+use crate::{
+    env::Env,
+    packet::Packet,
+    parse::Kind,
+    reason::Reason,
+    visit::Visit,
+    wire::{
+        be16, be32,
+        ctcp::{self, Carried, Trailer},
+        ipsec, udp,
+    },
+};
+
+/// Bytes of ESP that are read: SPI and sequence number.
+const ESP_HEADER: u32 = 8;
+/// ESP's padding and the rest of its trailer are in one more word at least (RFC 4303 §2.4).
+const ESP_LEAST: u32 = ESP_HEADER + 4;
+/// AH's fixed part (RFC 4302 §2): its SPI comes behind four bytes.
+const AH_HEADER: u32 = 12;
+const AH_SPI: u32 = 4;
+/// Bytes of an IKE header (RFC 7296 §3.1).
+const IKE_HEADER: u32 = 28;
+/// Between UDP's header and an IKE message on port 4500 (RFC 3948 §2.2).
+const NON_ESP_MARKER: u32 = 4;
+const IKE: u16 = 500;
+const NAT_T: u16 = 4500;
+
+/// Reads what a packet carries; SPI and sequence number go into `visit.guard`.
+///
+/// # Errors
+/// [`Reason::GuardNoTrailer`], [`Reason::GuardBadTrailer`], [`Reason::GuardEspShort`], [`Reason::GuardEspSpi`],
+/// [`Reason::GuardIkeBad`].
+#[inline(always)]
+pub(super) fn read<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Result<Saw, Reason> {
+    match visit.descriptor.kind {
+        Kind::Tcp => by_tcp(packet, env, visit),
+        Kind::Udp => by_udp(packet, visit),
+        _ => match visit.descriptor.security() {
+            Some(security) => {
+                (visit.guard.spi, visit.guard.sequence) = (security.spi, security.sequence.0);
+                Ok(Saw::Security)
+            }
+            None => Err(Reason::GuardEspShort),
+        },
+    }
+}
+
+/// A segment without data says nothing. One with data has the trailer, where that is asked for, and an IPsec packet before it.
+#[inline(always)]
+fn by_tcp<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Result<Saw, Reason> {
+    let data = visit.descriptor.segment.length;
+    if data == 0 {
+        return Ok(Saw::Nothing);
+    }
+    let at = visit.descriptor.at.wrapping_add(visit.descriptor.length.wrapping_sub(data));
+    if visit.guard.wants & wants::CTCP == 0 {
+        // Nothing but its first word tells the one from the other: IKE comes with its UDP header, from port 500 to port 500.
+        return if is_ike_over_udp(packet, at) { ike_with_ports(packet, visit, at, data) } else { esp(packet, &mut visit.guard, at, data) };
+    }
+    let carried = trailer(packet, env, visit)?;
+    let rest = data.wrapping_sub(ctcp::LENGTH);
+    match carried {
+        Carried::Ike => ike_with_ports(packet, visit, at, rest),
+        Carried::Esp => esp(packet, &mut visit.guard, at, rest),
+        Carried::Ah if rest < AH_HEADER => Err(Reason::GuardEspShort),
+        Carried::Ah => esp(packet, &mut visit.guard, at + AH_SPI, rest),
+    }
+}
+
+/// What the trailer says the segment carries.
+#[inline(always)]
+fn trailer<P: Packet, E: Env>(packet: &P, env: &E, visit: &Visit) -> Result<Carried, Reason> {
+    let descriptor = &visit.descriptor;
+    // The trailer of a datagram in fragments is in the last one.
+    if descriptor.piece.is_fragment() || descriptor.segment.length < ctcp::LENGTH + ctcp::LEAST {
+        return Err(Reason::GuardNoTrailer);
+    }
+    let at = descriptor.at.wrapping_add(descriptor.length).wrapping_sub(ctcp::LENGTH);
+    // It lies beyond what can be read in place, so it is copied.
+    let found = env.with_room(|room| {
+        if !packet.copy(at, &mut room.header, ctcp::LENGTH) {
+            return Err(Reason::GuardNoTrailer);
+        }
+        let Some(bytes) = room.header.first_chunk::<{ ctcp::LENGTH as usize }>() else { return Err(Reason::GuardNoTrailer) };
+        let magic = be32::<8, _>(bytes) == u32::from_be_bytes([ctcp::MAGIC[0], ctcp::MAGIC[1], ctcp::MAGIC[2], ctcp::MAGIC[3]]);
+        match Trailer::parse(bytes, &ctcp::MAGIC) {
+            Some(trailer) => Ok(trailer.carried),
+            None if magic => Err(Reason::GuardBadTrailer),
+            None => Err(Reason::GuardNoTrailer),
+        }
+    });
+    found.unwrap_or(Err(Reason::GuardNoTrailer))
+}
+
+/// ESP in UDP (RFC 3948), Cisco's older encapsulation, and IKE.
+#[inline(always)]
+fn by_udp<P: Packet>(packet: &P, visit: &mut Visit) -> Result<Saw, Reason> {
+    let (source, destination) = (visit.descriptor.source_port(), visit.descriptor.destination_port());
+    let (at, data) = (visit.descriptor.at.wrapping_add(udp::HEADER), visit.descriptor.length.wrapping_sub(udp::HEADER));
+    if source == IKE || destination == IKE {
+        return ike(packet, visit, at, data);
+    }
+    if data == 1 {
+        // The one byte that keeps a translation alive (RFC 3948 §2.3). Read with the one before it: of a single byte's bound the compiler makes
+        // a comparison that tells the verifier nothing.
+        return match packet.read(at.wrapping_sub(1)) {
+            Some([_, 0xff]) => Ok(Saw::Nothing),
+            _ => Err(Reason::GuardEspShort),
+        };
+    }
+    let nat_t = source == NAT_T || destination == NAT_T;
+    let marked = nat_t && data >= NON_ESP_MARKER && matches!(packet.read::<4>(at), Some([0, 0, 0, 0]));
+    if marked {
+        return ike(packet, visit, at + NON_ESP_MARKER, data - NON_ESP_MARKER);
+    }
+    esp(packet, &mut visit.guard, at, data)
+}
+
+/// SPI and sequence number at `at`, in a packet with `length` bytes left.
+#[inline(always)]
+fn esp<P: Packet>(packet: &P, look: &mut Look, at: u32, length: u32) -> Result<Saw, Reason> {
+    if length < ESP_LEAST {
+        return Err(Reason::GuardEspShort);
+    }
+    let Some(header) = packet.read::<{ ESP_HEADER as usize }>(at) else { return Err(Reason::GuardEspShort) };
+    (look.spi, look.sequence) = (be32::<0, _>(header), be32::<4, _>(header));
+    if look.spi < ipsec::FIRST_SPI { Err(Reason::GuardEspSpi) } else { Ok(Saw::Security) }
+}
+
+#[inline(always)]
+fn is_ike_over_udp<P: Packet>(packet: &P, at: u32) -> bool {
+    let Some(ports) = packet.read::<4>(at) else { return false };
+    be16::<0, _>(ports) == IKE && be16::<2, _>(ports) == IKE
+}
+
+/// An IKE message with the UDP header that IPsec over TCP leaves before it.
+#[inline(always)]
+fn ike_with_ports<P: Packet>(packet: &P, visit: &Visit, at: u32, length: u32) -> Result<Saw, Reason> {
+    if length < udp::HEADER || !is_ike_over_udp(packet, at) {
+        return Err(Reason::GuardIkeBad);
+    }
+    ike(packet, visit, at + udp::HEADER, length - udp::HEADER)
+}
+
+/// An IKE message of `length` bytes: its initiator has an SPI, its version is 1 or 2, and it is as long as it says.
+#[inline(always)]
+fn ike<P: Packet>(packet: &P, visit: &Visit, at: u32, length: u32) -> Result<Saw, Reason> {
+    if length < IKE_HEADER {
+        return Err(Reason::GuardIkeBad);
+    }
+    let Some(header) = packet.read::<{ IKE_HEADER as usize }>(at) else { return Err(Reason::GuardIkeBad) };
+    let has_initiator = be32::<0, _>(header) | be32::<4, _>(header) != 0;
+    let major = header[17] >> 4;
+    let says = be32::<24, _>(header);
+    // A first fragment has only part of what the message says it is.
+    let fits = says >= IKE_HEADER && (says <= length || visit.descriptor.piece.is_fragment());
+    if has_initiator && (major == 1 || major == 2) && fits { Ok(Saw::Ike) } else { Err(Reason::GuardIkeBad) }
+}
