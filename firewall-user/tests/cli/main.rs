@@ -9,6 +9,7 @@ mod events;
 mod lab;
 mod lifetime;
 mod limits;
+mod one_sided;
 mod refusals;
 mod sets;
 mod tables;

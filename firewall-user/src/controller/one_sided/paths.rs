@@ -49,7 +49,7 @@ impl Controller {
 }
 
 impl Paths {
-    fn new(zones: BTreeMap<u32, String>) -> Self {
+    pub(super) fn new(zones: BTreeMap<u32, String>) -> Self {
         Self { zones, router: Router::open().inspect_err(told).ok(), names: HashMap::new(), known: HashMap::new() }
     }
 

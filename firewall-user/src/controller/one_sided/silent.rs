@@ -94,10 +94,10 @@ impl Silence {
         let Self { flows, answering, dropped_answers } = self;
         let mut parts = Vec::new();
         if *flows > 0 {
-            parts.push(format!("{flows} flows lack them"));
+            parts.push(format!("missing in {}", counted(*flows, "flow")));
         }
         if *dropped_answers > 0 {
-            parts.push(format!("{dropped_answers} answers to its SYNs were dropped"));
+            parts.push(format!("{} to its SYNs dropped", counted(*dropped_answers, "answer")));
         }
         let evidence = match (*answering > 0, *dropped_answers > 0) {
             (true, _) => Evidence::Answers.told(),
@@ -107,6 +107,10 @@ impl Silence {
         parts.push(evidence.to_owned());
         parts.join(", ")
     }
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -161,9 +165,9 @@ mod tests {
         assert!(!many[0].certain && many[0].why.contains("nobody answers there"), "{many:?}");
         let one = told(1, 1, 0);
         assert!(
-            one[0].certain && one[0].why.ends_with("1 flows lack them, what comes by is answered elsewhere, so they take another path")
+            one[0].certain && one[0].why.ends_with("missing in 1 flow, what comes by is answered elsewhere, so they take another path")
         );
         let stray = told(0, 0, 2);
-        assert!(stray[0].certain && stray[0].why.contains("2 answers to its SYNs were dropped"), "{stray:?}");
+        assert!(stray[0].certain && stray[0].why.contains("2 answers to its SYNs dropped"), "{stray:?}");
     }
 }
