@@ -33,7 +33,15 @@ fn world(guards: u8) -> World {
 }
 
 /// A segment of one side, with a payload that `fill` writes.
-fn segment(sender: Sender, from: Host, port: u16, (seq, ack): (u32, u32), set: u8, length: u32, fill: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+fn segment(
+    sender: Sender,
+    from: Host,
+    port: u16,
+    (seq, ack): (u32, u32),
+    set: u8,
+    length: u32,
+    fill: impl FnOnce(&mut Vec<u8>),
+) -> Vec<u8> {
     let segment = Segment { seq: Seq(seq), ack: Seq(ack), length, window: u16::MAX, flags: set, scale: firewall_common::flow::NO_SCALE };
     let ends = match sender {
         Sender::Initiator => ((from, port), (SERVER, PORT)),
@@ -139,8 +147,9 @@ fn ike_beside_esp_is_bounded() {
         ctcp::ike(data);
         ctcp::trailer(data, protocol::UDP);
     };
-    let verdicts: Vec<_> =
-        (0..150).map(|_| world.judge(&segment(Sender::Initiator, CLIENT, 40_000, (1201, 2201), flags::ACK, 200, ike), FROM_CLIENT)).collect();
+    let verdicts: Vec<_> = (0..150)
+        .map(|_| world.judge(&segment(Sender::Initiator, CLIENT, 40_000, (1201, 2201), flags::ACK, 200, ike), FROM_CLIENT))
+        .collect();
     assert!(verdicts[..100].iter().all(|verdict| *verdict == Verdict::Learn));
     assert!(verdicts[100..].iter().all(|verdict| *verdict == Verdict::Drop(Reason::GuardIkeRate)));
 }

@@ -123,7 +123,17 @@ fn the_short_way_is_the_long_way() {
         let merged = random.bool();
         let expires = Nanos(pick(&mut random, 0, &[6_000, u64::MAX]));
         let now = Nanos(5_000);
-        let context = Context { descriptor: &descriptor, sender, now, generation: 4, timeouts: &timeouts, expires, checks: asked, guarded: false, merged };
+        let context = Context {
+            descriptor: &descriptor,
+            sender,
+            now,
+            generation: 4,
+            timeouts: &timeouts,
+            expires,
+            checks: asked,
+            guarded: false,
+            merged,
+        };
         steady::settle(&mut flow, &context);
         // Another CPU may have given it to a rule that asks for more than this one.
         assert!(

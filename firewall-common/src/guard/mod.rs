@@ -74,9 +74,7 @@ impl Guard {
     #[cfg(any(test, feature = "memory"))]
     pub fn grow_older(&mut self, by: crate::time::Nanos) {
         for side in [&mut self.low, &mut self.high] {
-            for moment in
-                [&mut side.current.seen, &mut side.previous.seen, &mut side.next.seen, &mut side.renewed, &mut side.ike_since]
-            {
+            for moment in [&mut side.current.seen, &mut side.previous.seen, &mut side.next.seen, &mut side.renewed, &mut side.ike_since] {
                 if *moment != 0 {
                     *moment = moment.saturating_sub(by.0).max(1);
                 }

@@ -46,11 +46,8 @@ mod tests {
     #[test]
     fn directions_are_the_flows_own() {
         let current = Association { spi: 0x1001, highest: 9, ..Association::default() };
-        let guard = Guard {
-            wants: u32::from(wants::CTCP | wants::ESP),
-            high: Side { current, refused: 3, ..Side::default() },
-            ..Guard::default()
-        };
+        let guard =
+            Guard { wants: u32::from(wants::CTCP | wants::ESP), high: Side { current, refused: 3, ..Side::default() }, ..Guard::default() };
         let shown = describe(&Flow { guard: proof::bits::WATCHED | proof::bits::PROVEN, ..Flow::default() }, &guard);
         assert_eq!(shown.kinds, ["ctcp", "esp"]);
         assert_eq!(shown.proven, Some(true));

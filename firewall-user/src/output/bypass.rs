@@ -14,8 +14,22 @@ pub fn bypass(rules: &[BypassRule]) -> anyhow::Result<()> {
     if rules.is_empty() {
         return line("no bypass rules");
     }
-    let header =
-        ["RULE", "FROM", "TO", "SERVICE", "GUARD", "FLOWS", "HITS", "LAST HIT", "NEEDED", "LAST NEEDED", "EXPIRES", "REMARK", "PLACE", "BECAUSE"];
+    let header = [
+        "RULE",
+        "FROM",
+        "TO",
+        "SERVICE",
+        "GUARD",
+        "FLOWS",
+        "HITS",
+        "LAST HIT",
+        "NEEDED",
+        "LAST NEEDED",
+        "EXPIRES",
+        "REMARK",
+        "PLACE",
+        "BECAUSE",
+    ];
     let mut rows = table(&header, &[5, 6, 7, 8]);
     for rule in rules {
         rows.add_row([

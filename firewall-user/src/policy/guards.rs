@@ -78,7 +78,11 @@ impl Guards {
         }
         if self.has(rule_flags::GUARD_CTCP) && !all(|range| range.protocol == protocol::TCP) {
             let message = "guard \"ctcp\" is for TCP alone, and this rule is for more";
-            report.error_with_hint(place, message, "name the port, as in service = \"tcp/10000\", and give other services a rule of their own");
+            report.error_with_hint(
+                place,
+                message,
+                "name the port, as in service = \"tcp/10000\", and give other services a rule of their own",
+            );
             return false;
         }
         if !self.has(rule_flags::GUARD_ESP) {

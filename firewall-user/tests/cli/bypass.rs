@@ -168,7 +168,10 @@ fn a_rule_ends_without_a_daemon() {
 #[test]
 fn a_guard_is_added_listed_and_shown_with_its_flow() {
     in_lab(|lab| {
-        lab.write("10-base.toml", "[[rule]]\nname = \"web\"\nfrom = \"outside\"\nto = \"self\"\nservice = \"tcp/7001\"\naction = \"allow\"\n");
+        lab.write(
+            "10-base.toml",
+            "[[rule]]\nname = \"web\"\nfrom = \"outside\"\nto = \"self\"\nservice = \"tcp/7001\"\naction = \"allow\"\n",
+        );
         lab.start(&["--interface", "outside=box0", "--on-exit", "detach"]);
         let add = ["bypass", "add", "vpn", "--from", "outside", "--to", "self", "--service", "tcp/7000", "--guard"];
         let with = |guards: &[&'static str]| [&add[..], guards].concat();

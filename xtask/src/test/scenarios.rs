@@ -168,7 +168,11 @@ pub const ALL: &[Scenario] = &[
     Scenario::gateway("crash", "traffic and denial outlive a killed controller", crash::killed),
     Scenario::host("host-served", "a host's open port is reached, a closed one is not", host::served),
     Scenario::host("host-outgoing", "a host's own connections work, unsolicited packets do not", host::outgoing),
-    Scenario::alone("guard-injection", "a guarded bypass refuses what is injected, and its stream goes on through changes of keys", guard::injection),
+    Scenario::alone(
+        "guard-injection",
+        "a guarded bypass refuses what is injected, and its stream goes on through changes of keys",
+        guard::injection,
+    ),
     Scenario::alone("bypass-needed", "IPsec over TCP needs its bypass when packets are lost, real TCP never does", bypass::needed),
     Scenario::alone("soak", "20 s of TCP of eleven kinds over good and bad paths, nothing dropped", soak::scenario),
 ];

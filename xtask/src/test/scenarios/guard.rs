@@ -20,12 +20,8 @@ const CLIENT_PORT: u16 = 40_001;
 const REKEY_AFTER: &str = "900";
 /// Of each kind of forgery.
 const FORGED: u64 = 100;
-const KINDS: [(&str, &str); 4] = [
-    ("no-trailer", "guard-no-trailer"),
-    ("unknown-spi", "guard-esp-spi"),
-    ("replay", "guard-esp-replay"),
-    ("jump", "guard-esp-jump"),
-];
+const KINDS: [(&str, &str); 4] =
+    [("no-trailer", "guard-no-trailer"), ("unknown-spi", "guard-esp-spi"), ("replay", "guard-esp-replay"), ("jump", "guard-esp-jump")];
 
 pub fn injection(binary: &Path) -> Result<String> {
     let xtask = env::current_exe().context("cannot find this program's own file")?;
