@@ -63,7 +63,7 @@ fn host_and_kernel_tell_the_same() {
     let (mut host, mut kernel) = (World::with_room(ROOM as usize, ROOM as usize), Kernel::load(ROOM, ROOM));
     Subject::listen(&mut host, event::Kind::EVERY, u32::MAX);
     kernel.listen(event::Kind::EVERY, u32::MAX);
-    let mut told = [0; 6];
+    let mut told = [0; 7];
     for case in rows().flat_map(|row| row.cases) {
         for level in [Inspection::Strict, Inspection::Bypass, Inspection::Tolerant] {
             for family in case.families {
@@ -79,9 +79,9 @@ fn host_and_kernel_tell_the_same() {
             }
         }
     }
-    let [none, opened, closed, dropped, begun, overload] = told;
-    println!("{opened} opened, {closed} closed, {dropped} dropped, {begun} begun, {overload} overload");
-    assert!(none == 0 && opened > 100 && closed > 50 && dropped > 200 && begun > 5 && overload > 5, "{told:?}");
+    let [none, opened, closed, dropped, begun, overload, guard] = told;
+    println!("{opened} opened, {closed} closed, {dropped} dropped, {begun} begun, {overload} overload, {guard} guard");
+    assert!(none == 0 && opened > 100 && closed > 50 && dropped > 200 && begun > 5 && overload > 5 && guard > 30, "{told:?}");
     assert_eq!(kernel.tally(), event::Tally { sent: told.iter().sum(), limited: 0, lost: 0 });
 }
 

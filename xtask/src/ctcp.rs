@@ -4,5 +4,6 @@
 //! timer runs once the connection stands, nobody looks at the window, and it closes with a bare reset.
 
 pub mod endpoint;
+pub mod inject;
 pub mod receiver;
 mod wire;

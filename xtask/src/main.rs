@@ -37,6 +37,9 @@ enum Verb {
     /// One endpoint of an IPsec-over-TCP pair, inside a namespace.
     #[command(hide = true)]
     CtcpEndpoint(ctcp::endpoint::Arguments),
+    /// Forged segments of such a pair, inside a namespace.
+    #[command(hide = true)]
+    CtcpInject(ctcp::inject::Arguments),
     /// One endpoint of a TCP transfer, inside a namespace.
     #[command(hide = true)]
     TcpEndpoint(tcp::Arguments),
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Scenario(arguments) => test::run_scenario(&arguments),
         Verb::CtcpEndpoint(arguments) => ctcp::endpoint::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Verb::CtcpInject(arguments) => ctcp::inject::run(&arguments).map(|()| ExitCode::SUCCESS),
         Verb::TcpEndpoint(arguments) => tcp::run(&arguments).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {

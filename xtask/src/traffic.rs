@@ -67,10 +67,23 @@ pub fn ctcp(
     client_port: u16,
     halfway: impl FnOnce() -> Result<()>,
 ) -> Result<Figures> {
+    ctcp_with(topology, plan, acknowledge, client_port, &[], halfway)
+}
+
+/// As [`ctcp`], with more arguments for both endpoints.
+pub fn ctcp_with(
+    topology: &Topology,
+    plan: Plan<'_>,
+    acknowledge: Acknowledge,
+    client_port: u16,
+    more: &[&str],
+    halfway: impl FnOnce() -> Result<()>,
+) -> Result<Figures> {
     let client = SocketAddrV4::new(CLIENT, client_port).to_string();
     let server = SocketAddrV4::new(SERVER, CTCP_PORT).to_string();
     let (rate, size, seconds) = (CTCP_RATE.to_string(), CTCP_SIZE.to_string(), plan.seconds.to_string());
     let common = ["ctcp-endpoint", "--rate", &rate, "--size", &size, "--seconds", &seconds, "--acknowledge", acknowledge.argument()];
+    let common = [&common[..], more].concat();
     let server_arguments = [&common[..], &["--role", "server", "--local", &server]].concat();
     let client_arguments = [&common[..], &["--role", "client", "--local", &client, "--remote", &server]].concat();
     pair(topology, plan, &server_arguments, &client_arguments, halfway)

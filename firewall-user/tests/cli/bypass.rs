@@ -164,3 +164,38 @@ fn a_rule_ends_without_a_daemon() {
         assert_eq!(lab.json(&["flows", "protocol=tcp"]), serde_json::json!([]));
     });
 }
+
+#[test]
+fn a_guard_is_added_listed_and_shown_with_its_flow() {
+    in_lab(|lab| {
+        lab.write(
+            "10-base.toml",
+            "[[rule]]\nname = \"web\"\nfrom = \"outside\"\nto = \"self\"\nservice = \"tcp/7001\"\naction = \"allow\"\n",
+        );
+        lab.start(&["--interface", "outside=box0", "--on-exit", "detach"]);
+        let add = ["bypass", "add", "vpn", "--from", "outside", "--to", "self", "--service", "tcp/7000", "--guard"];
+        let with = |guards: &[&'static str]| [&add[..], guards].concat();
+        lab.weir(&with(&["cctp"])).refused_with(2, &["guard cannot be \"cctp\"", "did you mean \"ctcp\"?"]);
+        assert_eq!(lab.json(&["bypass", "list"]), serde_json::json!([]));
+        assert_eq!(lab.weir(&with(&["ctcp", "--guard", "esp"])).code, Some(0));
+        assert_eq!(listed(lab)["guard"], serde_json::json!(["ctcp", "esp"]));
+        let list = lab.weir(&["bypass", "list"]).out;
+        assert!(list.contains("  GUARD  ") && list.contains("  ctcp, esp  "), "{list}");
+        assert!(lab.weir(&["policy", "show"]).out.contains("guard        = [\"ctcp\", \"esp\"]"));
+
+        // A real connection proves nothing: it is inspected strictly, and passes.
+        let (mut near, mut far) = lab.connect();
+        exchange(&mut near, &mut far);
+        let flow = lab.json(&["flows", "port=7000"])[0].clone();
+        assert_eq!((&flow["inspection"], &flow["state"]), (&"strict".into(), &"established".into()), "{flow}");
+        let guard = &flow["guard"];
+        assert_eq!((&guard["kinds"], &guard["proven"]), (&serde_json::json!(["ctcp", "esp"]), &false.into()), "{flow}");
+        assert_eq!((&guard["spi"]["to_responder"], &guard["refused"]["to_responder"]), (&Value::Null, &0.into()), "{flow}");
+
+        // Nor does the middle of one that is not known.
+        lab.json(&["flows", "kill", "--all"]);
+        assert!(!arrives(&mut near, &mut far));
+        assert_eq!(lab.json(&["flows", "port=7000"]), serde_json::json!([]));
+        assert!(lab.json(&["counters"])["drops"]["tcp-not-syn"].as_u64() > Some(0));
+    });
+}

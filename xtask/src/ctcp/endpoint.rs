@@ -36,6 +36,8 @@ const LINGER: Duration = Duration::from_millis(300);
 /// Receive offload joins segments of one flow only if the IPv4 identification of packets that may be fragmented grows by one. A segment
 /// is a datagram here, and must arrive as it was sent.
 const IDENTIFICATION_STEP: u16 = 7;
+/// From one SPI of an endpoint to its next.
+const SPI_STEP: u32 = 0x100;
 const IPPROTO_RAW: i32 = 255;
 const ETHERTYPE_IPV4: u16 = 0x0800;
 
@@ -64,6 +66,9 @@ pub struct Arguments {
     seconds: u32,
     #[arg(long, value_enum, default_value = "repeat-at-gap")]
     acknowledge: Acknowledge,
+    /// Datagrams after which it changes its SPI and counts from 1 again; 0 for never.
+    #[arg(long, default_value_t = 0)]
+    rekey_after: u32,
 }
 
 pub fn run(arguments: &Arguments) -> Result<()> {
@@ -265,7 +270,8 @@ impl Connection {
                 if self.over.load(Ordering::Relaxed) {
                     return Ok(sent);
                 }
-                let esp = Esp { spi: self.spi, sequence: u32::try_from(sent + 1).context("the ESP sequence is used up")? };
+                let number = u32::try_from(sent).context("the ESP sequence is used up")?;
+                let esp = association(self.spi, number, arguments.rekey_after);
                 let payload = esp.encode(usize::from(arguments.size).max(TRAILER));
                 let next = sequence.wrapping_add(u32::from(arguments.size));
                 let acknowledgement = self.receiver().acknowledgement();
@@ -279,6 +285,14 @@ impl Connection {
             delivered = total;
         }
         Ok(sent)
+    }
+}
+
+/// The SPI and the sequence number of a datagram, counted from 0.
+fn association(spi: u32, number: u32, rekey_after: u32) -> Esp {
+    match number.checked_div(rekey_after) {
+        Some(changes) => Esp { spi: spi + changes * SPI_STEP, sequence: number % rekey_after + 1 },
+        None => Esp { spi, sequence: number + 1 },
     }
 }
 
@@ -300,6 +314,13 @@ fn initial_sequence() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_change_after_so_many_datagrams_and_never_by_themselves() {
+        assert_eq!(association(7, 349, 350), Esp { spi: 7, sequence: 350 });
+        assert_eq!(association(7, 350, 350), Esp { spi: 7 + SPI_STEP, sequence: 1 });
+        assert_eq!(association(7, 350, 0), Esp { spi: 7, sequence: 351 });
+    }
 
     #[test]
     fn datagrams_leave_evenly_and_never_at_rate_zero() {

@@ -9,7 +9,7 @@
 //! lost before the gateway, which sees the hole exactly as the server does; what the server sends is lost after the gateway, which learns
 //! of it only by the client's acknowledgements.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, process::Command};
 
 use anyhow::{Context, Result};
 
@@ -70,6 +70,11 @@ impl Topology {
             silence_kernel(end)?;
         }
         self.set_loss(0)
+    }
+
+    /// A program on the hop, before the firewall.
+    pub fn hop_command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        self.hop.command(program)
     }
 
     /// Loses this share of the packets that cross the hop, in each direction.

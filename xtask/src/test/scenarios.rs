@@ -14,6 +14,7 @@ mod events;
 mod expiry;
 mod flood;
 mod fragments;
+mod guard;
 mod host;
 mod limits;
 mod neighbours;
@@ -178,6 +179,11 @@ pub const ALL: &[Scenario] = &[
     Scenario::alone("advise", "IPsec over TCP dies of its losses, the advice is followed, and it lives", advise::fake_tcp),
     Scenario::gateway("advise-one-sided", "a path on which replies go elsewhere is known, and its rule helps", advise::one_sided),
     Scenario::gateway("advise-attack", "scans and blind injections are known, and never let through", advise::attacked),
+    Scenario::alone(
+        "guard-injection",
+        "a guarded bypass refuses what is injected, and its stream goes on through changes of keys",
+        guard::injection,
+    ),
     Scenario::alone("bypass-needed", "IPsec over TCP needs its bypass when packets are lost, real TCP never does", bypass::needed),
     Scenario::alone("quality", "the side of a loss is found for 95 of 100 real connections with 1 to 5 % lost", quality::side),
     Scenario::alone("soak", "20 s of TCP of eleven kinds over good and bad paths, nothing dropped", soak::scenario),

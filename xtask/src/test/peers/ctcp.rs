@@ -19,7 +19,8 @@ use crate::{
     traffic::{self, Figures, Plan},
 };
 
-const LEVELS: [&str; 3] = ["strict", "tolerant", "bypass"];
+/// Levels of inspection, and what a bypass is guarded by.
+const LEVELS: [&str; 5] = ["strict", "tolerant", "bypass", "bypass+ctcp", "bypass+ctcp+esp"];
 const RECEIVERS: [Acknowledge; 2] = [Acknowledge::RepeatAtGap, Acknowledge::HighestSeen];
 /// Percentage lost in each direction.
 const LOSSES: [u8; 3] = [0, 2, 5];
@@ -39,7 +40,11 @@ pub(super) fn scenario(binary: &Path) -> Result<String> {
 }
 
 fn policy(level: &str) -> String {
-    rule("vpn-clients", &format!("tcp/{CTCP_PORT}"), level)
+    let mut words = level.split('+');
+    let inspection = words.next().unwrap_or(level);
+    let guards: Vec<&str> = words.collect();
+    let rule = rule("vpn-clients", &format!("tcp/{CTCP_PORT}"), inspection);
+    if guards.is_empty() { rule } else { format!("{}\nguard = {guards:?}\n", rule.trim_end()) }
 }
 
 fn play(site: &mut Site) -> Result<String> {
@@ -52,7 +57,7 @@ fn play(site: &mut Site) -> Result<String> {
         site.apply(level, &policy(level))?;
         for receiver in RECEIVERS {
             for loss in LOSSES {
-                let name = format!("{level:<8}  {:<13}  {loss} %", receiver.argument());
+                let name = format!("{level:<15}  {:<13}  {loss} %", receiver.argument());
                 site.forget()?;
                 let figures = pair(site, receiver, loss, next_port()?).with_context(|| name.clone())?;
                 let drops = site.drops()?;
