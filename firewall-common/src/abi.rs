@@ -13,6 +13,8 @@ pub mod map {
     pub const PROFILES: &str = "PROFILES";
     /// The hours of rules, both slots.
     pub const SCHEDULES: &str = "SCHEDULES";
+    /// What is recognised, and where: one element a slot.
+    pub const APPLICATIONS: &str = "APPLICATIONS";
     pub const HISTORIES: &str = "HISTORIES";
     pub const SEGMENTS: &str = "SEGMENTS";
     pub const ADDRESSES: &str = "ADDRESSES";
@@ -37,10 +39,10 @@ pub mod map {
     pub const VISITS: &str = "VISITS";
 
     /// Those a policy lies in.
-    pub const POLICY: [&str; 7] = [RULES, ROWS, BLOCKS, PROFILES, SCHEDULES, ADDRESSES, SERVICES];
+    pub const POLICY: [&str; 8] = [RULES, ROWS, BLOCKS, PROFILES, SCHEDULES, APPLICATIONS, ADDRESSES, SERVICES];
 
     /// All that are pinned.
-    pub const PINNED: [&str; 24] = [
+    pub const PINNED: [&str; 25] = [
         ESTABLISHED,
         EMBRYONIC,
         FRAGMENTS,
@@ -51,6 +53,7 @@ pub mod map {
         BLOCKS,
         PROFILES,
         SCHEDULES,
+        APPLICATIONS,
         HISTORIES,
         SEGMENTS,
         ADDRESSES,
@@ -78,7 +81,7 @@ pub mod program {
 
 #[cfg(feature = "user")]
 mod pod {
-    use crate::{config, counter, event, flow, fragment, hours, limit, normalize, rule};
+    use crate::{application, config, counter, event, flow, fragment, hours, limit, normalize, rule};
 
     macro_rules! pod {
         ($($type:ty),+ $(,)?) => {
@@ -91,6 +94,7 @@ mod pod {
     }
 
     pod!(
+        application::Applications,
         config::Config,
         config::Interface,
         counter::Counters,

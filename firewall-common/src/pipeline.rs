@@ -14,12 +14,12 @@
 use crate::{
     account::{self, Event, NO_RULE, Outcome},
     admit::{self, Admission},
-    answer,
+    answer, application,
     classify::{self, Decision, Zones},
     config::config_flags,
     env::{Env, InsertError, Notice},
     event::{Kind as Told, report},
-    flow::{Flow, FlowKey, Inspection, Sender, State, flow_flags, flow_marks, peer_flags},
+    flow::{Flow, FlowKey, Inspection, Sender, State, features, flow_flags, flow_marks, peer_flags},
     fragment,
     limit::{self, Holder},
     neighbour,
@@ -107,9 +107,14 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
         }
     }
     if matches!(step, Step::Look) {
-        if let Err(reason) = env.check(packet, visit) {
+        if matches!(visit.descriptor.kind, Kind::Tcp)
+            && let Err(reason) = env.check(packet, visit)
+        {
             outcome.verdict = Verdict::Drop(reason);
             return Ok(Step::Done);
+        }
+        if visit.edits.features & features::LOOKED_AT != 0 {
+            env.look(packet, visit);
         }
         visit.revalidated = true;
         step = look_up(packet, env, visit, outcome);
@@ -131,9 +136,12 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
 
 /// What is left to do for a packet of a known flow. Not where it is tracked: all that is called from there adds to one stack.
 #[inline(always)]
-fn tracked_to_its_end<E: Env>(env: &E, visit: &Visit, outcome: &Outcome) {
+fn tracked_to_its_end<E: Env>(env: &E, visit: &mut Visit, outcome: &Outcome) {
     if visit.learned {
         normalize::after(env, visit, visit.last_ack);
+    }
+    if application::note(visit, outcome) {
+        env.learn(visit);
     }
     if matches!(outcome.event, Event::Over) {
         limit::close(env, &visit.descriptor.key);
@@ -230,22 +238,20 @@ struct Tracked {
     rule: u16,
     /// [`Visit::needed`].
     needed: u8,
-    /// Highest acknowledgement the packet's receiver had sent before.
-    last_ack: u32,
 }
 
 impl Tracked {
     /// A verdict that nothing was tracked for.
     #[inline(always)]
     const fn untracked(verdict: Verdict, next: Next, rule: u16) -> Self {
-        Self { verdict, next, rule, needed: 0, last_ack: 0 }
+        Self { verdict, next, rule, needed: 0 }
     }
 }
 
 /// Takes the packet into the flow's record. A record that is not this flow's any more, or whose time is over, asks for the packet to be
 /// judged as a first one.
 #[inline(always)]
-fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Tracked {
+fn track_packet(visit: &mut Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Tracked {
     if flow.identity != FlowKey::identity(&visit.descriptor.key) || flow.expired(now, visit.settings.timeout_scale) {
         return Tracked::untracked(Verdict::NoLearn, Next::Reopen, NO_RULE);
     }
@@ -259,6 +265,8 @@ fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Trac
     if matches!(sender, Sender::Responder) && flow.responder_interface == 0 && !visit.arrival.egress {
         flow.responder_interface = visit.arrival.place;
     }
+    let (from, to) = flow.peers_mut(sender);
+    (visit.last_end, visit.own_ack, visit.last_ack) = (from.end, from.ack, to.ack);
     let merged = visit.arrival.egress || visit.software;
     let generation = visit.settings.generation;
     let context = Context {
@@ -271,10 +279,8 @@ fn track_packet(visit: &Visit, now: Nanos, flow: &mut Flow, rule: &Rule) -> Trac
         checks: rule.checks,
         merged,
     };
-    let (_, to) = flow.peers_mut(sender);
-    let last_ack = to.ack;
     let transition = track::step(flow, &context);
-    Tracked { verdict: transition.verdict, next: transition.next, rule: flow.rule, needed: transition.needed, last_ack }
+    Tracked { verdict: transition.verdict, next: transition.next, rule: flow.rule, needed: transition.needed }
 }
 
 /// Takes an ordinary segment into the record of a steady flow and returns the flow's rule, with [`PAST_WINDOW`] where that is to be counted;
@@ -356,9 +362,10 @@ pub fn confirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, out
         *outcome = Outcome::new(Verdict::Drop(Reason::NoPolicy), rule.number, Event::None);
         return Step::Look;
     }
-    let tracked = env.with_established(&found, |flow| track_packet(visit, visit.now, flow, rule));
+    let now = visit.now;
+    let tracked = env.with_established(&found, |flow| track_packet(visit, now, flow, rule));
     visit.needed = tracked.needed;
-    (visit.learned, visit.last_ack) = (matches!(tracked.verdict, Verdict::Learn), tracked.last_ack);
+    visit.learned = matches!(tracked.verdict, Verdict::Learn);
     conclude(&tracked, outcome)
 }
 
@@ -576,6 +583,9 @@ fn try_first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Resul
         return Ok(Outcome::new(Verdict::Drop(reason), decision.rule, Event::None));
     }
     admit::check(&visit.descriptor, decision.inspection())?;
+    if application::is_looked_for(&visit.descriptor) {
+        env.look(packet, visit);
+    }
     let limited = rule.flags & rule_flags::LIMITED != 0;
     if limited && let Err(reason) = limit::take(env, visit, rule) {
         return Ok(Outcome::new(Verdict::Drop(reason), decision.rule, Event::Decided));

@@ -1,6 +1,7 @@
 //! One packet's visit to the stages that need state: what they all need to know, gathered once.
 
 use crate::{
+    application::Sight,
     config::Config,
     env::{Arrival, Settings},
     event::NO_ZONE,
@@ -20,6 +21,11 @@ pub struct Visit {
     pub edits: Edits,
     /// Highest acknowledgement the segment's receiver had sent before, where [`Self::learned`].
     pub last_ack: u32,
+    /// Likewise, of its sender: the end of what it had sent, and its own highest acknowledgement.
+    pub last_end: u32,
+    pub own_ack: u32,
+    /// What the packet tells of what its flow carries.
+    pub sight: Sight,
     /// The segment was learned from, in an established flow.
     pub learned: bool,
     /// The flow has been judged by the policy in force on this visit.
@@ -34,8 +40,9 @@ pub struct Visit {
     /// Kinds of events, as bits, that the controller is told of this packet whether or not somebody listens.
     pub tell: u8,
     pub arrival: Arrival,
-    pub settings: Settings,
+    // A whole word first, for what is before it is cleared by whole words.
     pub now: Nanos,
+    pub settings: Settings,
 }
 
 impl Visit {
@@ -47,6 +54,9 @@ impl Visit {
             descriptor: Descriptor::EMPTY,
             edits: Edits::NONE,
             last_ack: 0,
+            last_end: 0,
+            own_ack: 0,
+            sight: Sight::NOTHING,
             learned: false,
             revalidated: false,
             software: false,
@@ -54,13 +64,13 @@ impl Visit {
             needed: 0,
             tell: 0,
             arrival,
-            settings,
             now,
+            settings,
         }
     }
 
     /// Words from the beginning on that [`Self::begin`] wants to be zero.
-    pub const CLEARED: usize = core::mem::offset_of!(Visit, settings) / size_of::<u64>();
+    pub const CLEARED: usize = core::mem::offset_of!(Visit, now) / size_of::<u64>();
 
     /// Makes of one that is [cleared](Self::CLEARED) what [`Self::new`] returns: that would first lie on a stack.
     #[inline(always)]
@@ -82,7 +92,7 @@ impl Visit {
 
 /// Whole words, so that they can be cleared and copied word by word.
 const _: () = assert!(size_of::<Visit>().is_multiple_of(size_of::<u64>()));
-const _: () = assert!(Visit::CLEARED * size_of::<u64>() == core::mem::offset_of!(Visit, settings));
+const _: () = assert!(Visit::CLEARED * size_of::<u64>() == core::mem::offset_of!(Visit, now));
 
 #[cfg(test)]
 mod tests {
@@ -93,7 +103,7 @@ mod tests {
         let arrival = Arrival { zone: 3, place: 2, egress: true };
         let settings = Settings { generation: 5, flags: 1, ..Settings::default() };
         let mut visit = Visit::new(Arrival::default(), Settings { event_kinds: 7, ..Settings::default() }, Nanos(1));
-        // SAFETY: every field before the settings may be zero, and they are as many words.
+        // SAFETY: every field before the time may be zero, and they are as many words.
         unsafe { core::ptr::write_bytes(core::ptr::from_mut(&mut visit).cast::<u64>(), 0, Visit::CLEARED) };
         visit.begin(arrival, settings, Nanos(7));
         assert_eq!(format!("{visit:?}"), format!("{:?}", Visit::new(arrival, settings, Nanos(7))));

@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use firewall_common::{
     account::Outcome,
-    event, fragment,
+    application, event, fragment,
     normalize::{self, check, edit},
     packet::Packet,
     parse::{self, Descriptor},
@@ -95,6 +95,8 @@ pub trait Stages: EbpfContext {
     fn related(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
     fn first(&self, visit: &mut Visit, outcome: &mut Outcome);
     fn check(&self, visit: &mut Visit) -> Result<(), Reason>;
+    fn look(&self, visit: &mut Visit);
+    fn learn(&self, visit: &mut Visit);
     fn remember(&self, visit: &Visit, last_ack: u32);
     fn rewrite(&self, visit: &mut Visit) -> Result<(), Reason>;
     fn first_fragment(&self, visit: &mut Visit, outcome: &mut Outcome) -> Step;
@@ -121,7 +123,7 @@ macro_rules! stage {
     };
 }
 
-/// A part of stage *normalize* for one type of context. It tells a reason, or to go on.
+/// A part of stage *normalize*, or a stage as simple, for one type of context. It tells a reason, or to go on.
 macro_rules! normalizing {
     ($name:ident, $context:ty, $raw:ty, $used:ident, $frame:ident, $part:path) => {
         #[unsafe(no_mangle)]
@@ -154,6 +156,20 @@ macro_rules! remembering {
     };
 }
 
+/// [`application::look()`] as the other parts are called: it finds no fault with any packet.
+#[inline(always)]
+fn look<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit) -> Result<(), Reason> {
+    application::look(packet, kernel, visit);
+    Ok(())
+}
+
+/// [`application::learn()`], likewise.
+#[inline(always)]
+fn learn<P: Packet, C: Stages>(_packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit) -> Result<(), Reason> {
+    application::learn(kernel, visit);
+    Ok(())
+}
+
 /// A first packet is always settled, so its stage has no step to return.
 #[inline(always)]
 fn first<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit, outcome: &mut Outcome) -> Step {
@@ -174,7 +190,7 @@ macro_rules! stages {
         $context:ty, $raw:ty, $interface:ident, $used:ident, $frame:ident;
         $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $related:ident, $first:ident;
         $first_fragment:ident, $later_fragment:ident, $follow_fragment:ident, $remember_fragment:ident;
-        $check:ident, $remember:ident, $rewrite:ident, $report:ident
+        $check:ident, $look:ident, $learn:ident, $remember:ident, $rewrite:ident, $report:ident
     ) => {
         stage!($confirmed, $context, $raw, $used, $frame, pipeline::confirmed);
         stage!($unconfirmed, $context, $raw, $used, $frame, pipeline::unconfirmed);
@@ -186,6 +202,8 @@ macro_rules! stages {
         stage!($follow_fragment, $context, $raw, $used, $frame, fragment::stages::follow);
         stage!($remember_fragment, $context, $raw, $used, $frame, fragment::stages::remember);
         normalizing!($check, $context, $raw, $used, $frame, check::check);
+        normalizing!($look, $context, $raw, $used, $frame, look);
+        normalizing!($learn, $context, $raw, $used, $frame, learn);
         remembering!($remember, $context, $raw, $used);
         normalizing!($rewrite, $context, $raw, $used, $frame, edit::rewrite);
         stage!($report, $context, $raw, $used, $frame, report);
@@ -248,6 +266,16 @@ macro_rules! stages {
             }
 
             #[inline(always)]
+            fn look(&self, visit: &mut Visit) {
+                let _ = $look(self.as_ptr().cast(), visit);
+            }
+
+            #[inline(always)]
+            fn learn(&self, visit: &mut Visit) {
+                let _ = $learn(self.as_ptr().cast(), visit);
+            }
+
+            #[inline(always)]
             fn remember(&self, visit: &Visit, last_ack: u32) {
                 let _ = $remember(self.as_ptr().cast(), ptr::from_ref(visit).cast_mut(), last_ack);
             }
@@ -269,11 +297,11 @@ stages!(
     XdpContext, xdp_md, ingress_ifindex, data, XdpFrame;
     confirmed_xdp, unconfirmed_xdp, revalidate_xdp, related_xdp, first_xdp;
     first_fragment_xdp, later_fragment_xdp, follow_fragment_xdp, remember_fragment_xdp;
-    check_xdp, remember_xdp, rewrite_xdp, report_xdp
+    check_xdp, look_xdp, learn_xdp, remember_xdp, rewrite_xdp, report_xdp
 );
 stages!(
     TcContext, __sk_buff, ifindex, len, SkbFrame;
     confirmed_skb, unconfirmed_skb, revalidate_skb, related_skb, first_skb;
     first_fragment_skb, later_fragment_skb, follow_fragment_skb, remember_fragment_skb;
-    check_skb, remember_skb, rewrite_skb, report_skb
+    check_skb, look_skb, learn_skb, remember_skb, rewrite_skb, report_skb
 );

@@ -120,6 +120,7 @@ impl crate::api::FlowEvent {
             state: &self.state,
             inspection: &self.inspection,
             flags: "",
+            application: None,
         }
     }
 }
@@ -127,7 +128,7 @@ impl crate::api::FlowEvent {
 impl crate::api::OverloadEvent {
     fn view(&self) -> View<'_> {
         let sides = [self.source.side(), self.destination.side()];
-        View { sides, protocol: &self.protocol, rule: &self.rule, state: "", inspection: "", flags: "" }
+        View { sides, protocol: &self.protocol, rule: &self.rule, state: "", inspection: "", flags: "", application: None }
     }
 }
 
@@ -140,6 +141,7 @@ impl crate::api::DropEvent {
             state: self.state.as_deref().unwrap_or_default(),
             inspection: self.inspection.as_deref().unwrap_or_default(),
             flags: "",
+            application: None,
         }
     }
 }

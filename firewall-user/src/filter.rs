@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use firewall_common::flow::State;
+use firewall_common::{application::Application, flow::State};
 
 use crate::{
     api::{End, Failure, Flow},
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Keys a condition may have, with an example each.
-const KEYS: [(&str, &str); 9] = [
+const KEYS: [(&str, &str); 10] = [
     ("zone", "zone=outside"),
     ("interface", "interface=eth0"),
     ("rule", "rule=vpn-clients"),
@@ -20,9 +20,13 @@ const KEYS: [(&str, &str); 9] = [
     ("port", "port=443"),
     ("protocol", "protocol=tcp"),
     ("flags", "flags=b"),
+    ("application", "application=ctcp"),
 ];
 /// Names of the inspection levels.
 const LEVELS: [&str; 3] = ["strict", "tolerant", "bypass"];
+
+/// In place of an application: nothing is known of what the flow carries.
+const NONE: &str = "none";
 
 /// One condition. Where a flow has two of something, either may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub enum Condition {
     Protocol(String),
     /// Every letter is set.
     Flags(String),
+    /// The name of what it carries, or [`NONE`].
+    Application(String),
 }
 
 /// Addresses that begin alike.
@@ -77,6 +83,7 @@ pub(crate) struct View<'a> {
     pub state: &'a str,
     pub inspection: &'a str,
     pub flags: &'a str,
+    pub application: Option<&'a str>,
 }
 
 /// One of the two sides.
@@ -99,6 +106,7 @@ impl<'a> View<'a> {
             state: &flow.state,
             inspection: &flow.inspection,
             flags: &flow.flags,
+            application: flow.application.as_deref(),
         }
     }
 }
@@ -115,6 +123,7 @@ impl Condition {
             Self::Address(prefix) => sides.iter().any(|side| side.address.is_some_and(|address| prefix.contains(address))),
             Self::Port(port) => sides.iter().any(|side| side.port == *port),
             Self::Protocol(name) => view.protocol == name,
+            Self::Application(name) => view.application.unwrap_or(NONE) == name,
             Self::Flags(letters) => letters.chars().all(|letter| view.flags.contains(letter)),
         }
     }
@@ -142,6 +151,10 @@ impl FromStr for Condition {
             "protocol" => {
                 let number = protocol::number(value).ok_or_else(|| bad("tcp, udp, icmp, icmpv6, esp, ah, gre or a number".to_owned()))?;
                 Self::Protocol(protocol::name(number).into_owned())
+            }
+            "application" => {
+                let names: Vec<&str> = Application::ALL.into_iter().map(Application::name).chain([NONE]).collect();
+                Self::Application(one_of(value, &names).ok_or_else(|| bad(format!("applications are {}", names.join(", "))))?)
             }
             "flags" => Self::Flags(value.to_owned()),
             other => return Err(unknown(text, other, "flows", &KEYS)),
@@ -228,7 +241,7 @@ mod tests {
             state: "bypass".to_owned(),
             inspection: "bypass".to_owned(),
             rule: "vpn".to_owned(),
-            application: None,
+            application: Some("ctcp".to_owned()),
             flags: "Ub".to_owned(),
             packets: Both::default(),
             bytes: Both::default(),
@@ -257,10 +270,20 @@ mod tests {
             "port=10000",
             "protocol=6",
             "flags=b",
+            "application=ctcp",
         ] {
             assert!(matches(&[condition]), "{condition} should match");
         }
-        for condition in ["zone=dmz", "address=11.0.0.0/8", "address=::/0", "port=1", "protocol=udp", "state=established", "flags=bi"] {
+        for condition in [
+            "zone=dmz",
+            "address=11.0.0.0/8",
+            "address=::/0",
+            "port=1",
+            "protocol=udp",
+            "state=established",
+            "flags=bi",
+            "application=none",
+        ] {
             assert!(!matches(&[condition]), "{condition} should not match");
         }
         assert!(matches(&["zone=inside", "rule=vpn"]));
@@ -270,9 +293,19 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_a_hint() {
-        for text in
-            ["", "tcp", "port=", "port=x", "port=65536", "address=10.0.0.0/33", "address=::/129", "state=open", "zoen=a", "protocol=999"]
-        {
+        for text in [
+            "",
+            "tcp",
+            "port=",
+            "port=x",
+            "port=65536",
+            "address=10.0.0.0/33",
+            "address=::/129",
+            "state=open",
+            "zoen=a",
+            "protocol=999",
+            "application=vpn",
+        ] {
             let failure = Filter::parse(&[text]).expect_err(text);
             assert!(failure.hint.is_some(), "{text}: no hint");
             assert_eq!(failure.kind.exit_code(), 2);

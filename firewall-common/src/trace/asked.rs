@@ -3,6 +3,7 @@
 use super::{Seen, Stage, recorder::Recorder};
 use crate::{
     account::Outcome,
+    application::{self, Applications, Sight},
     classify::Policies,
     counter::{Counters, RuleCounters},
     env::{Env, Glance, InsertError, Notice, Removed, Settings},
@@ -168,6 +169,10 @@ impl<E: Env> Env for Recorder<'_, E> {
         self.env.profile(slot, number)
     }
 
+    fn applications(&self, slot: u32) -> Option<&Applications> {
+        self.env.applications(slot)
+    }
+
     fn secret(&self) -> [u64; 2] {
         self.env.secret()
     }
@@ -274,6 +279,25 @@ impl<E: Env> Env for Recorder<'_, E> {
             self.drop_for(reason);
         }
         checked
+    }
+
+    fn look<P: Packet>(&self, packet: &P, visit: &mut Visit) {
+        application::look(packet, self.env, visit);
+        if visit.sight != Sight::NOTHING {
+            self.open(Stage::Recognize);
+            self.note(Seen::Sight(visit.sight));
+        }
+    }
+
+    fn learn(&self, visit: &mut Visit) {
+        let known =
+            || self.flow_of(&visit.descriptor.key).map_or(0, |seen| if let Seen::Flow { flow, .. } = seen { flow.application } else { 0 });
+        let before = known();
+        application::learn(self.env, visit);
+        let after = known();
+        if after != before {
+            self.note(Seen::Recognized(after));
+        }
     }
 
     fn rewrite<P: Packet>(&self, packet: &P, visit: &mut Visit) -> Result<(), Reason> {

@@ -11,6 +11,7 @@ mod watched;
 use std::vec::Vec;
 
 use crate::{
+    application::Sight,
     env::{Env, InsertError},
     flow::Flow,
     normalize::Edits,
@@ -37,12 +38,13 @@ pub enum Stage {
     Classify,
     Admit,
     Normalize,
+    Recognize,
     Track,
     Rewrite,
 }
 
 impl Stage {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Parse,
         Self::Fragment,
         Self::Sanity,
@@ -52,6 +54,7 @@ impl Stage {
         Self::Classify,
         Self::Admit,
         Self::Normalize,
+        Self::Recognize,
         Self::Track,
         Self::Rewrite,
     ];
@@ -69,6 +72,7 @@ impl Stage {
             Self::Classify => "classify",
             Self::Admit => "admit",
             Self::Normalize => "normalize",
+            Self::Recognize => "recognize",
             Self::Track => "track",
             Self::Rewrite => "rewrite",
         }
@@ -149,6 +153,10 @@ pub enum Seen {
     Normalized(Edits),
     /// A datagram's fragments are known, or begun to be.
     Datagram,
+    /// What a look at the packet's data found.
+    Sight(Sight),
+    /// What the flow carries is known now: an [`Application`](crate::application::Application) as a number.
+    Recognized(u8),
 }
 
 /// What one stage made of the packet.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use firewall_common::{
+    application::Application,
     event::Teardown,
     flow::{Address, Endpoint, Flow, FlowKey, Inspection, Peer, State, flow_flags, peer_flags},
     time::Nanos,
@@ -93,7 +94,7 @@ impl Legend {
             state: State::from_number(flow.state).map_or("unknown", State::name).to_owned(),
             inspection: Inspection::from_number(flow.inspection).name().to_owned(),
             rule: self.names.rule(flow.rule),
-            application: None,
+            application: Application::from_number(flow.application).map(|application| application.name().to_owned()),
             flags: letters(flow, live.table),
             packets: packets(flow),
             bytes: bytes(flow),
