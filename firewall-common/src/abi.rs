@@ -13,6 +13,8 @@ pub mod map {
     pub const PROFILES: &str = "PROFILES";
     /// The hours of rules, both slots.
     pub const SCHEDULES: &str = "SCHEDULES";
+    /// What is recognised, and where: one element a slot.
+    pub const APPLICATIONS: &str = "APPLICATIONS";
     pub const HISTORIES: &str = "HISTORIES";
     /// What guards remember of flows, beside their records.
     pub const GUARDS: &str = "GUARDS";
@@ -49,10 +51,10 @@ pub mod map {
     pub const VISITS: &str = "VISITS";
 
     /// Those a policy lies in.
-    pub const POLICY: [&str; 7] = [RULES, ROWS, BLOCKS, PROFILES, SCHEDULES, ADDRESSES, SERVICES];
+    pub const POLICY: [&str; 8] = [RULES, ROWS, BLOCKS, PROFILES, SCHEDULES, APPLICATIONS, ADDRESSES, SERVICES];
 
     /// All that are pinned.
-    pub const PINNED: [&str; 29] = [
+    pub const PINNED: [&str; 30] = [
         ESTABLISHED,
         EMBRYONIC,
         FRAGMENTS,
@@ -63,6 +65,7 @@ pub mod map {
         BLOCKS,
         PROFILES,
         SCHEDULES,
+        APPLICATIONS,
         HISTORIES,
         GUARDS,
         SEGMENTS,
@@ -95,7 +98,7 @@ pub mod program {
 
 #[cfg(feature = "user")]
 mod pod {
-    use crate::{config, counter, event, evidence, flow, fragment, guard, hours, limit, normalize, quality, rule};
+    use crate::{application, config, counter, event, evidence, flow, fragment, guard, hours, limit, normalize, quality, rule};
 
     macro_rules! pod {
         ($($type:ty),+ $(,)?) => {
@@ -108,6 +111,7 @@ mod pod {
     }
 
     pod!(
+        application::Applications,
         config::Config,
         config::Interface,
         counter::Counters,

@@ -1,6 +1,7 @@
 //! Stage *admit*: the first packet of a flow, once the policy allows it, becomes an entry of the embryonic table.
 
 use crate::{
+    application,
     classify::{Decision, Zones},
     config::config_flags,
     env::{Env, InsertError, Notice},
@@ -78,6 +79,7 @@ fn first_packet(flow: &mut Flow, visit: &Visit, now: Nanos, place: &Admission<'_
         shadow::admit(flow, &descriptor.segment, now);
     }
     flow.features |= place.features;
+    application::learn::begin(flow, visit);
     if let Some(security) = descriptor.security() {
         ipsec::learn(&mut flow.initiator, security);
     }

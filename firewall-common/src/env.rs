@@ -2,6 +2,7 @@
 
 use crate::{
     account::Outcome,
+    application::{self, Applications},
     classify::Policies,
     counter::{Counters, RuleCounters},
     event,
@@ -141,6 +142,8 @@ pub trait Env: Policies {
     fn insert_fragment(&self, key: &FragmentKey, fill: impl FnOnce(&mut Fragment)) -> Result<(), InsertError>;
 
     fn profile(&self, slot: u32, number: u8) -> Option<&Profile>;
+    /// What is recognised under a slot's policy.
+    fn applications(&self, slot: u32) -> Option<&Applications>;
     /// Secret of this firewall's keyed hashes.
     fn secret(&self) -> [u64; 2];
     /// Lends this CPU's room to work on a segment. `work` must not ask for it again.
@@ -231,6 +234,22 @@ pub trait Env: Policies {
         Self: Sized,
     {
         check::check(packet, self, visit)
+    }
+
+    /// Stage *recognize*, before tracking: [`application::look()`].
+    fn look<P: Packet>(&self, packet: &P, visit: &mut Visit)
+    where
+        Self: Sized,
+    {
+        application::look(packet, self, visit);
+    }
+
+    /// Stage *recognize*, after tracking: [`application::learn()`].
+    fn learn(&self, visit: &mut Visit)
+    where
+        Self: Sized,
+    {
+        application::learn(self, visit);
     }
 
     /// Stage *normalize*, after tracking: [`normalize::remember`].

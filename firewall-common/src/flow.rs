@@ -240,15 +240,19 @@ pub struct Flow {
     /// Initial sequence number of a SYN, or of a second SYN-ACK, that waits for the packet which confirms it. Under bypass also since
     /// when the connection has been closed: see [`crate::track::shadow`].
     pub pending: u32,
-    /// What the flow carries, as a number; 0 when that is not known.
+    /// What the flow carries, an [`Application`](crate::application::Application) as a number; 0 when that is not known.
     pub application: u8,
     /// Packets that were looked at to find out.
     pub looks: u8,
     /// How far the flow's guard has come, as a number; 0 without one.
     pub guard: u8,
-    pub reserved: u8,
+    /// What speaks for an application so far: see [`crate::application::learn`] and [`crate::application::behaviour`].
+    pub signs: u8,
+    /// What the next sign is held against.
+    pub mark: u32,
     /// Time from the first packet to the SYN-ACK, in microseconds; 0 when unknown, and when one of the handshake came twice.
     pub answer_micros: u32,
+    pub reserved: u32,
 }
 
 /// Bits of [`Flow::flags`].
@@ -297,6 +301,8 @@ pub mod features {
     pub const TIMESTAMPS_RESPONDER: u8 = 1 << 3;
     /// Sequence numbers are shifted in both directions, from the SYN on and for good.
     pub const RANDOMIZED: u8 = 1 << 4;
+    /// What the flow carries is being looked for, in its packets' data: see [`crate::application`].
+    pub const LOOKED_AT: u8 = 1 << 5;
 }
 
 /// Where a flow is in its life. Numbers are part of the map layout.
@@ -580,4 +586,4 @@ impl Peer {
 
 const _: () = assert!(size_of::<FlowKey>() == 40);
 const _: () = assert!(size_of::<Peer>() == 48);
-const _: () = assert!(size_of::<Flow>() == 160);
+const _: () = assert!(size_of::<Flow>() == 168);

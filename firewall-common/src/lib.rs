@@ -15,6 +15,7 @@ pub mod abi;
 pub mod account;
 pub mod admit;
 pub mod answer;
+pub mod application;
 pub mod classify;
 pub mod config;
 pub mod counter;

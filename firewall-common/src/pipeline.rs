@@ -14,13 +14,13 @@
 use crate::{
     account::{self, Event, NO_RULE, Outcome},
     admit::{self, Admission},
-    answer,
+    answer, application,
     classify::{self, Decision, Zones},
     config::config_flags,
     env::{Env, InsertError, Notice},
     event::{Kind as Told, report},
     evidence,
-    flow::{Flow, FlowKey, Inspection, Sender, State, flow_flags, flow_marks, peer_flags},
+    flow::{Flow, FlowKey, Inspection, Sender, State, features, flow_flags, flow_marks, peer_flags},
     fragment, guard,
     limit::{self, Holder},
     neighbour,
@@ -117,7 +117,9 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
         }
     }
     if matches!(step, Step::Look) {
-        if let Err(reason) = env.check(packet, visit) {
+        if matches!(visit.descriptor.kind, Kind::Tcp)
+            && let Err(reason) = env.check(packet, visit)
+        {
             outcome.verdict = Verdict::Drop(reason);
             return Ok(Step::Done);
         }
@@ -126,6 +128,9 @@ fn judge<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit, outcome: &mu
         {
             outcome.verdict = Verdict::Drop(reason);
             return Ok(Step::Done);
+        }
+        if visit.edits.features & features::LOOKED_AT != 0 {
+            env.look(packet, visit);
         }
         visit.revalidated = true;
         step = look_up(packet, env, visit, outcome);
@@ -156,6 +161,9 @@ fn tracked_to_its_end<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit,
     }
     if visit.observed && quality::concerns(&visit.descriptor) {
         env.observe(packet, visit);
+    }
+    if application::note(visit, outcome) {
+        env.learn(visit);
     }
     if matches!(outcome.event, Event::Over) {
         limit::close(env, &visit.descriptor.key);
@@ -379,7 +387,8 @@ pub fn confirmed<P: Packet, E: Env>(_packet: &P, env: &E, visit: &mut Visit, out
         *outcome = Outcome::new(Verdict::Drop(Reason::NoPolicy), rule.number, Event::None);
         return Step::Look;
     }
-    let tracked = env.with_established(&found, |flow| track_packet(visit, visit.now, flow, rule));
+    let now = visit.now;
+    let tracked = env.with_established(&found, |flow| track_packet(visit, now, flow, rule));
     visit.needed = tracked.needed;
     visit.learned = matches!(tracked.verdict, Verdict::Learn);
     visit.observed = tracked.verdict.passes() && !matches!(tracked.next, Next::Reopen);
@@ -605,6 +614,9 @@ fn try_first<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Resul
         && let Err(reason) = env.guard(packet, visit)
     {
         return Ok(Outcome::new(Verdict::Drop(reason), decision.rule, Event::None));
+    }
+    if application::is_looked_for(&visit.descriptor) {
+        env.look(packet, visit);
     }
     let limited = rule.flags & rule_flags::LIMITED != 0;
     if limited && let Err(reason) = limit::take(env, visit, rule) {

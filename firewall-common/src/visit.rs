@@ -1,6 +1,7 @@
 //! One packet's visit to the stages that need state: what they all need to know, gathered once.
 
 use crate::{
+    application::Sight,
     config::Config,
     env::{Arrival, Settings},
     event::NO_ZONE,
@@ -22,6 +23,8 @@ pub struct Visit {
     pub edits: Edits,
     /// What stage *guard* has found out.
     pub guard: Look,
+    /// What the packet tells of what its flow carries.
+    pub sight: Sight,
     /// The segment was learned from, in an established flow; [`Self::numbers`] are what its record said before.
     pub learned: bool,
     /// The flow has been judged by the policy in force on this visit.
@@ -54,6 +57,7 @@ impl Visit {
             descriptor: Descriptor::EMPTY,
             edits: Edits::NONE,
             guard: Look::NONE,
+            sight: Sight::NOTHING,
             learned: false,
             revalidated: false,
             software: false,
@@ -62,8 +66,8 @@ impl Visit {
             tell: 0,
             observed: false,
             arrival,
-            settings,
             now,
+            settings,
             numbers: Numbers::NONE,
         }
     }

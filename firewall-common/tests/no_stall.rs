@@ -2,6 +2,7 @@
 //! reordering and duplication, no packet is dropped, and the connection ends.
 
 use firewall_common::{
+    application::Application,
     flow::{Inspection, NO_SCALE},
     rule::Action,
     testing::{
@@ -131,6 +132,14 @@ impl Run {
         }
     }
 
+    /// However much is lost, what its ends do is TCP.
+    fn is_tcp(&self) -> Result<(), String> {
+        match self.world.flows().iter().find_map(|(_, flow, _)| Application::from_number(flow.application)) {
+            Some(application) => Err(format!("it is taken for {}", application.name())),
+            None => Ok(()),
+        }
+    }
+
     fn failure(&self, seed: u64, why: &str) -> String {
         let last = self.log.len().saturating_sub(25);
         format!("seed {seed}: {why}\n{:?}\nflows {:?}\n{}", self.network, self.world.flows(), self.log[last..].join("\n"))
@@ -168,7 +177,7 @@ fn simulate(seed: u64, inspection: Inspection, abort: bool, change: bool) -> Res
         }
         match run.round(abort) {
             Ok(false) => {}
-            Ok(true) => return Ok(run.log.len()),
+            Ok(true) => return run.is_tcp().map(|()| run.log.len()).map_err(|why| run.failure(seed, &why)),
             Err(why) => return Err(run.failure(seed, &why)),
         }
     }

@@ -16,6 +16,7 @@ use aya_ebpf::{
 use aya_log_ebpf::warn;
 use firewall_common::{
     account::Outcome,
+    application::Applications,
     classify::Policies,
     counter::{Counters, RuleCounters},
     env::{Arrival, Env, Glance, InsertError, Notice, Removed, Settings},
@@ -303,6 +304,11 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
+    fn applications(&self, slot: u32) -> Option<&Applications> {
+        maps::APPLICATIONS.get(slot)
+    }
+
+    #[inline(always)]
     fn secret(&self) -> [u64; 2] {
         match maps::CONFIG.get_ptr(0) {
             // SAFETY: the pointer is to the map's only element; the secret is written once, before any program is attached.
@@ -536,6 +542,16 @@ impl<C: Stages> Env for Kernel<'_, C> {
     #[inline(always)]
     fn observe<P: Packet>(&self, _packet: &P, visit: &mut Visit) {
         self.context.observe(visit);
+    }
+
+    #[inline(always)]
+    fn look<P: Packet>(&self, _packet: &P, visit: &mut Visit) {
+        self.context.look(visit);
+    }
+
+    #[inline(always)]
+    fn learn(&self, visit: &mut Visit) {
+        self.context.learn(visit);
     }
 
     #[inline(always)]

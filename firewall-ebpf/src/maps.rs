@@ -7,6 +7,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf},
 };
 use firewall_common::{
+    application::Applications,
     config::{self, Config, Interface},
     counter::{COUNTER_PLACES, Counters, RuleCounters},
     event::{self, Record, Tally, rate::Rate},
@@ -68,6 +69,10 @@ pub static PROFILES: Array<Profile> = Array::with_max_entries(2 * MAX_PROFILES a
 /// Hours of both slots: slot * MAX_SCHEDULES + number. Written as RULES.
 #[map]
 pub static SCHEDULES: Array<Week> = Array::with_max_entries(2 * MAX_SCHEDULES as u32, 0);
+
+/// What is recognised, by slot. Written as RULES.
+#[map]
+pub static APPLICATIONS: Array<Applications> = Array::with_max_entries(2, 0);
 
 /// What the normalizer remembers of established flows whose profile asks for it. Sized as ESTABLISHED, and memory is taken for what is there
 /// only. The dataplane inserts, changes and removes with the flow; the controller's sweep removes the rest.

@@ -12,7 +12,7 @@ use aya_ebpf::{
 };
 use firewall_common::{
     account::Outcome,
-    event, evidence, fragment, guard,
+    application, event, evidence, fragment, guard,
     normalize::{self, check, edit},
     packet::Packet,
     parse::{self, Descriptor},
@@ -98,6 +98,8 @@ pub trait Stages: EbpfContext {
     fn check(&self, visit: &mut Visit) -> Result<(), Reason>;
     fn guard(&self, visit: &mut Visit) -> Result<(), Reason>;
     fn teach_guard(&self, visit: &mut Visit);
+    fn look(&self, visit: &mut Visit);
+    fn learn(&self, visit: &mut Visit);
     fn remember(&self, visit: &Visit, last_ack: u32);
     fn observe(&self, visit: &mut Visit);
     fn rewrite(&self, visit: &mut Visit) -> Result<(), Reason>;
@@ -183,6 +185,20 @@ fn observe<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut
     Ok(())
 }
 
+/// [`application::look()`] as the other parts are called: it finds no fault with any packet.
+#[inline(always)]
+fn look<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit) -> Result<(), Reason> {
+    application::look(packet, kernel, visit);
+    Ok(())
+}
+
+/// [`application::learn()`], likewise.
+#[inline(always)]
+fn learn<P: Packet, C: Stages>(_packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit) -> Result<(), Reason> {
+    application::learn(kernel, visit);
+    Ok(())
+}
+
 /// A first packet is always settled, so its stage has no step to return.
 #[inline(always)]
 fn first<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit, outcome: &mut Outcome) -> Step {
@@ -210,7 +226,7 @@ macro_rules! stages {
         $context:ty, $raw:ty, $interface:ident, $used:ident, $frame:ident;
         $confirmed:ident, $unconfirmed:ident, $revalidate:ident, $related:ident, $first:ident;
         $first_fragment:ident, $later_fragment:ident, $follow_fragment:ident, $remember_fragment:ident;
-        $check:ident, $remember:ident, $observe:ident, $rewrite:ident, $report:ident, $refused:ident;
+        $check:ident, $look:ident, $learn:ident, $remember:ident, $observe:ident, $rewrite:ident, $report:ident, $refused:ident;
         $guard:ident, $teach_guard:ident
     ) => {
         stage!($confirmed, $context, $raw, $used, $frame, pipeline::confirmed);
@@ -223,6 +239,8 @@ macro_rules! stages {
         stage!($follow_fragment, $context, $raw, $used, $frame, fragment::stages::follow);
         stage!($remember_fragment, $context, $raw, $used, $frame, fragment::stages::remember);
         refusing!($check, $context, $raw, $used, $frame, check::check);
+        refusing!($look, $context, $raw, $used, $frame, look);
+        refusing!($learn, $context, $raw, $used, $frame, learn);
         remembering!($remember, $context, $raw, $used);
         refusing!($observe, $context, $raw, $used, $frame, observe);
         refusing!($rewrite, $context, $raw, $used, $frame, edit::rewrite);
@@ -299,6 +317,16 @@ macro_rules! stages {
             }
 
             #[inline(always)]
+            fn look(&self, visit: &mut Visit) {
+                let _ = $look(self.as_ptr().cast(), visit);
+            }
+
+            #[inline(always)]
+            fn learn(&self, visit: &mut Visit) {
+                let _ = $learn(self.as_ptr().cast(), visit);
+            }
+
+            #[inline(always)]
             fn remember(&self, visit: &Visit, last_ack: u32) {
                 let _ = $remember(self.as_ptr().cast(), ptr::from_ref(visit).cast_mut(), last_ack);
             }
@@ -330,13 +358,13 @@ stages!(
     XdpContext, xdp_md, ingress_ifindex, data, XdpFrame;
     confirmed_xdp, unconfirmed_xdp, revalidate_xdp, related_xdp, first_xdp;
     first_fragment_xdp, later_fragment_xdp, follow_fragment_xdp, remember_fragment_xdp;
-    check_xdp, remember_xdp, observe_xdp, rewrite_xdp, report_xdp, refused_xdp;
+    check_xdp, look_xdp, learn_xdp, remember_xdp, observe_xdp, rewrite_xdp, report_xdp, refused_xdp;
     guard_xdp, teach_guard_xdp
 );
 stages!(
     TcContext, __sk_buff, ifindex, len, SkbFrame;
     confirmed_skb, unconfirmed_skb, revalidate_skb, related_skb, first_skb;
     first_fragment_skb, later_fragment_skb, follow_fragment_skb, remember_fragment_skb;
-    check_skb, remember_skb, observe_skb, rewrite_skb, report_skb, refused_skb;
+    check_skb, look_skb, learn_skb, remember_skb, observe_skb, rewrite_skb, report_skb, refused_skb;
     guard_skb, teach_guard_skb
 );

@@ -127,6 +127,7 @@ impl crate::api::FlowEvent {
             inspection: &self.inspection,
             flags: "",
             one_sided: false,
+            application: None,
         }
     }
 }
@@ -134,7 +135,16 @@ impl crate::api::FlowEvent {
 impl crate::api::OverloadEvent {
     fn view(&self) -> View<'_> {
         let sides = [self.source.side(), self.destination.side()];
-        View { sides, protocol: &self.protocol, rule: &self.rule, state: "", inspection: "", flags: "", one_sided: false }
+        View {
+            sides,
+            protocol: &self.protocol,
+            rule: &self.rule,
+            state: "",
+            inspection: "",
+            flags: "",
+            application: None,
+            one_sided: false,
+        }
     }
 }
 
@@ -148,6 +158,7 @@ impl crate::api::DropEvent {
             inspection: self.inspection.as_deref().unwrap_or_default(),
             flags: "",
             one_sided: false,
+            application: None,
         }
     }
 }

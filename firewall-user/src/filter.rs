@@ -2,7 +2,7 @@
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
-use firewall_common::flow::State;
+use firewall_common::{application::Application, flow::State};
 
 use crate::{
     api::{End, Failure, Flow},
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Keys a condition may have, with an example each.
-const KEYS: [(&str, &str); 10] = [
+const KEYS: [(&str, &str); 11] = [
     ("zone", "zone=outside"),
     ("interface", "interface=eth0"),
     ("rule", "rule=vpn-clients"),
@@ -21,9 +21,13 @@ const KEYS: [(&str, &str); 10] = [
     ("protocol", "protocol=tcp"),
     ("flags", "flags=b"),
     ("one-sided", "one-sided=yes"),
+    ("application", "application=ctcp"),
 ];
 /// Names of the inspection levels.
 const LEVELS: [&str; 3] = ["strict", "tolerant", "bypass"];
+
+/// In place of an application: nothing is known of what the flow carries.
+const NONE: &str = "none";
 
 /// One condition. Where a flow has two of something, either may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +44,8 @@ pub enum Condition {
     Flags(String),
     /// Only one side of it comes by, or both do.
     OneSided(bool),
+    /// The name of what it carries, or [`NONE`].
+    Application(String),
 }
 
 /// Addresses that begin alike.
@@ -81,6 +87,7 @@ pub(crate) struct View<'a> {
     pub inspection: &'a str,
     pub flags: &'a str,
     pub one_sided: bool,
+    pub application: Option<&'a str>,
 }
 
 /// One of the two sides.
@@ -104,6 +111,7 @@ impl<'a> View<'a> {
             inspection: &flow.inspection,
             flags: &flow.flags,
             one_sided: flow.one_sided.is_some(),
+            application: flow.application.as_deref(),
         }
     }
 }
@@ -120,6 +128,7 @@ impl Condition {
             Self::Address(prefix) => sides.iter().any(|side| side.address.is_some_and(|address| prefix.contains(address))),
             Self::Port(port) => sides.iter().any(|side| side.port == *port),
             Self::Protocol(name) => view.protocol == name,
+            Self::Application(name) => view.application.unwrap_or(NONE) == name,
             Self::Flags(letters) => letters.chars().all(|letter| view.flags.contains(letter)),
             Self::OneSided(wanted) => view.one_sided == *wanted,
         }
@@ -148,6 +157,10 @@ impl FromStr for Condition {
             "protocol" => {
                 let number = protocol::number(value).ok_or_else(|| bad("tcp, udp, icmp, icmpv6, esp, ah, gre or a number".to_owned()))?;
                 Self::Protocol(protocol::name(number).into_owned())
+            }
+            "application" => {
+                let names: Vec<&str> = Application::ALL.into_iter().map(Application::name).chain([NONE]).collect();
+                Self::Application(one_of(value, &names).ok_or_else(|| bad(format!("applications are {}", names.join(", "))))?)
             }
             "flags" => Self::Flags(value.to_owned()),
             "one-sided" => match value {
@@ -239,7 +252,7 @@ mod tests {
             state: "bypass".to_owned(),
             inspection: "bypass".to_owned(),
             rule: "vpn".to_owned(),
-            application: None,
+            application: Some("ctcp".to_owned()),
             flags: "Ub".to_owned(),
             packets: Both::default(),
             bytes: Both::default(),
@@ -271,12 +284,21 @@ mod tests {
             "protocol=6",
             "flags=b",
             "one-sided=no",
+            "application=ctcp",
         ] {
             assert!(matches(&[condition]), "{condition} should match");
         }
-        for condition in
-            ["zone=dmz", "address=11.0.0.0/8", "address=::/0", "port=1", "protocol=udp", "state=established", "flags=bi", "one-sided=yes"]
-        {
+        for condition in [
+            "zone=dmz",
+            "address=11.0.0.0/8",
+            "address=::/0",
+            "port=1",
+            "protocol=udp",
+            "state=established",
+            "flags=bi",
+            "one-sided=yes",
+            "application=none",
+        ] {
             assert!(!matches(&[condition]), "{condition} should not match");
         }
         assert!(matches(&["zone=inside", "rule=vpn"]));
@@ -298,6 +320,7 @@ mod tests {
             "zoen=a",
             "protocol=999",
             "one-sided=maybe",
+            "application=vpn",
         ] {
             let failure = Filter::parse(&[text]).expect_err(text);
             assert!(failure.hint.is_some(), "{text}: no hint");

@@ -6,6 +6,7 @@ use crate::{
     packet::Packet,
     parse::Kind,
     reason::Reason,
+    verifier::opaque,
     visit::Visit,
     wire::{
         be16, be32,
@@ -148,6 +149,8 @@ fn ike_with_ports<P: Packet>(packet: &P, visit: &Visit, at: u32, length: u32) ->
 /// An IKE message of `length` bytes: its initiator has an SPI, its version is 1 or 2, and it is as long as it says.
 #[inline(always)]
 fn ike<P: Packet>(packet: &P, visit: &Visit, at: u32, length: u32) -> Result<Saw, Reason> {
+    // The reader compares this very sum with what there is, not one of its parts with what would be left.
+    let at = opaque(at);
     if length < IKE_HEADER {
         return Err(Reason::GuardIkeBad);
     }

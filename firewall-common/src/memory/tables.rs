@@ -1,6 +1,7 @@
 //! A policy in its lowered form, as the controller writes it into the maps, and small ones made by hand.
 
 use crate::{
+    application::Applications,
     flow::{Address, Inspection},
     hours::Week,
     limit::Limits,
@@ -17,6 +18,8 @@ pub struct Tables {
     pub profiles: Vec<Profile>,
     /// Hours by number, from 0.
     pub schedules: Vec<Week>,
+    /// What is recognised.
+    pub applications: Applications,
     /// Blocks by number.
     pub blocks: Vec<Block>,
     /// Rows by number: the fixed ones first.

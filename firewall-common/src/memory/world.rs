@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::{
+    application::Applications,
     classify::Policies,
     config::{Config, DEFAULT_EMBRYONIC, DEFAULT_ESTABLISHED, FULL_SCALE},
     counter::{Counters, RuleCounters},
@@ -84,6 +85,7 @@ struct Slot {
     entries: Vec<Rule>,
     profiles: Vec<Profile>,
     schedules: Vec<Week>,
+    applications: Applications,
     rows: Vec<Row>,
     blocks: Vec<Block>,
     addresses: HashMap<(u8, u8, u128), u32>,
@@ -212,6 +214,7 @@ impl World {
         slot.entries.clone_from(&tables.entries);
         slot.profiles.clone_from(&tables.profiles);
         slot.schedules.clone_from(&tables.schedules);
+        slot.applications = tables.applications;
         slot.rows.clone_from(&tables.rows);
         slot.blocks.clone_from(&tables.blocks);
         slot.addresses = tables
@@ -669,6 +672,10 @@ impl Env for World {
         // As in the kernel, what nobody wrote asks for nothing.
         let written = self.slots[slot as usize & 1].profiles.get(usize::from(number));
         (usize::from(number) < MAX_PROFILES).then(|| written.unwrap_or(&Profile::OFF))
+    }
+
+    fn applications(&self, slot: u32) -> Option<&Applications> {
+        Some(&self.slots[slot as usize & 1].applications)
     }
 
     fn secret(&self) -> [u64; 2] {

@@ -24,7 +24,7 @@ pub mod randomize;
 pub mod record;
 pub mod retransmission;
 
-use crate::{env::Env, flow::features, parse::Kind, rule::Rule, visit::Visit, wire::tcp::flags};
+use crate::{application, env::Env, flow::features, parse::Kind, rule::Rule, visit::Visit, wire::tcp::flags};
 
 pub use profile::{OptionSet, Profile, checks};
 
@@ -125,15 +125,16 @@ impl Default for Room {
 }
 
 /// True when a rule's checks ask for no look at a segment before it is tracked. `control` is true for SYN, FIN and RST. What most segments
-/// leave at once: their profile is the default or none, and they neither open nor close.
+/// leave at once: their profile is the default or none, they neither open nor close, and nobody looks for what their flow carries.
 #[inline(always)]
 #[must_use]
 pub const fn idle(checks: u32, features: u8, control: bool) -> bool {
     let idle = if control { BY_RECORD } else { BY_RECORD | checks::CHECKSUM_CONTROL };
-    checks & !idle == 0 && features & features::RANDOMIZED == 0
+    checks & !idle == 0 && features & (features::RANDOMIZED | features::LOOKED_AT) == 0
 }
 
-/// Whether the rule asks for a look at the segment before it is tracked, [`check::check`]; notes what for. `features` are those of the
+/// Whether the rule asks for a look at the segment before it is tracked, [`check::check`], or its flow for one at the data,
+/// [`application::look()`]; notes what for. `features` are those of the
 /// packet's flow, [`features::RANDOMIZED`] also for one that is about to begin so; `remembers` is true for an established flow.
 #[inline(always)]
 pub fn asks(visit: &mut Visit, rule: &Rule, features: u8, remembers: bool) -> bool {
@@ -141,11 +142,18 @@ pub fn asks(visit: &mut Visit, rule: &Rule, features: u8, remembers: bool) -> bo
     if idle(rule.checks, features, control) {
         return false;
     }
-    if visit.edits.looked || !matches!(visit.descriptor.kind, Kind::Tcp) {
+    if visit.edits.looked {
         return false;
     }
-    visit.edits.checks = if remembers { rule.checks } else { rule.checks & !WITH_MEMORY };
-    visit.edits.profile = rule.profile;
+    let normalizes = matches!(visit.descriptor.kind, Kind::Tcp) && !idle(rule.checks, features & !features::LOOKED_AT, control);
+    let looks = features & features::LOOKED_AT != 0 && application::has_data(&visit.descriptor);
+    if !normalizes && !looks {
+        return false;
+    }
+    if normalizes {
+        visit.edits.checks = if remembers { rule.checks } else { rule.checks & !WITH_MEMORY };
+        visit.edits.profile = rule.profile;
+    }
     visit.edits.features = features;
     visit.edits.looked = true;
     true

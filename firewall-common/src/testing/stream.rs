@@ -131,6 +131,10 @@ impl Stream {
                 self.connections[place].ends[1 - side].receive(&segment);
             }
             let mut packet = Packet::tcp(family, from, to, &segment);
+            // Half of what goes to its port is cTCP.
+            if to.1.max(from.1) == 10_000 && to.1.min(from.1) % 2 == 0 {
+                protocols::wrap(&mut packet);
+            }
             if self.random.u8(..4) == 0 {
                 protocols::dress(&mut self.random, &mut packet);
             }

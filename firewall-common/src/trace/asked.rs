@@ -3,6 +3,7 @@
 use super::{Seen, Stage, recorder::Recorder};
 use crate::{
     account::Outcome,
+    application::{self, Applications, Sight},
     classify::Policies,
     counter::{Counters, RuleCounters},
     env::{Env, Glance, InsertError, Notice, Removed, Settings},
@@ -171,6 +172,10 @@ impl<E: Env> Env for Recorder<'_, E> {
         self.env.profile(slot, number)
     }
 
+    fn applications(&self, slot: u32) -> Option<&Applications> {
+        self.env.applications(slot)
+    }
+
     fn secret(&self) -> [u64; 2] {
         self.env.secret()
     }
@@ -305,6 +310,25 @@ impl<E: Env> Env for Recorder<'_, E> {
         guard::learn(self.env, visit);
         if visit.guard.turned != 0 {
             self.note(Seen::Guarded(visit.guard));
+        }
+    }
+
+    fn look<P: Packet>(&self, packet: &P, visit: &mut Visit) {
+        application::look(packet, self.env, visit);
+        if visit.sight != Sight::NOTHING {
+            self.open(Stage::Recognize);
+            self.note(Seen::Sight(visit.sight));
+        }
+    }
+
+    fn learn(&self, visit: &mut Visit) {
+        let known =
+            || self.flow_of(&visit.descriptor.key).map_or(0, |seen| if let Seen::Flow { flow, .. } = seen { flow.application } else { 0 });
+        let before = known();
+        application::learn(self.env, visit);
+        let after = known();
+        if after != before {
+            self.note(Seen::Recognized(after));
         }
     }
 

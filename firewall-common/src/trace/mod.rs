@@ -11,6 +11,7 @@ mod watched;
 use std::vec::Vec;
 
 use crate::{
+    application::Sight,
     env::{Env, InsertError},
     flow::Flow,
     guard::Look,
@@ -39,12 +40,13 @@ pub enum Stage {
     Admit,
     Normalize,
     Guard,
+    Recognize,
     Track,
     Rewrite,
 }
 
 impl Stage {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Parse,
         Self::Fragment,
         Self::Sanity,
@@ -55,6 +57,7 @@ impl Stage {
         Self::Admit,
         Self::Normalize,
         Self::Guard,
+        Self::Recognize,
         Self::Track,
         Self::Rewrite,
     ];
@@ -73,6 +76,7 @@ impl Stage {
             Self::Admit => "admit",
             Self::Normalize => "normalize",
             Self::Guard => "guard",
+            Self::Recognize => "recognize",
             Self::Track => "track",
             Self::Rewrite => "rewrite",
         }
@@ -156,6 +160,10 @@ pub enum Seen {
     Guarded(Look),
     /// A datagram's fragments are known, or begun to be.
     Datagram,
+    /// What a look at the packet's data found.
+    Sight(Sight),
+    /// What the flow carries is known now: an [`Application`](crate::application::Application) as a number.
+    Recognized(u8),
 }
 
 /// What one stage made of the packet.

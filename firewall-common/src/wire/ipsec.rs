@@ -21,7 +21,7 @@ const ESP_LEAST: u32 = ESP_HEADER + 4;
 pub const FIRST_SPI: u32 = 256;
 
 /// IKE and ESP through address translation (RFC 3948 §2.1).
-const NAT_T: u16 = 4500;
+pub const NAT_T: u16 = 4500;
 /// Cisco's older encapsulation: ESP in UDP without IKE beside it.
 const IPSEC_OVER_UDP: u16 = 10_000;
 
@@ -77,15 +77,26 @@ pub fn parse_udp<P: Packet>(packet: &P, descriptor: &mut Descriptor, source: u16
     if !nat_t && source != IPSEC_OVER_UDP && destination != IPSEC_OVER_UDP {
         return;
     }
-    let length = descriptor.length - super::udp::HEADER;
-    // A first fragment ends anywhere.
-    if length < ESP_LEAST || (!length.is_multiple_of(4) && !descriptor.piece.is_fragment()) {
+    if !may_be_esp(descriptor.length - super::udp::HEADER, descriptor.piece.is_fragment()) {
         return;
     }
     let Some(h) = packet.read::<8>(descriptor.at + super::udp::HEADER) else { return };
-    let security = Security { spi: be32::<0, _>(h), sequence: Seq(be32::<4, _>(h)) };
-    if security.spi < FIRST_SPI || security.sequence.0 == 0 {
-        return;
+    if let Some(security) = association(h) {
+        descriptor.set_security(security);
     }
-    descriptor.set_security(security);
+}
+
+/// True for as many bytes of a datagram's data as a packet of ESP can have. A first fragment ends anywhere.
+#[inline(always)]
+#[must_use]
+pub const fn may_be_esp(length: u32, fragment: bool) -> bool {
+    length >= ESP_LEAST && (fragment || length.is_multiple_of(4))
+}
+
+/// What bytes say that have the form of ESP's header.
+#[inline(always)]
+#[must_use]
+pub fn association(header: &[u8; 8]) -> Option<Security> {
+    let security = Security { spi: be32::<0, _>(header), sequence: Seq(be32::<4, _>(header)) };
+    (security.spi >= FIRST_SPI && security.sequence.0 != 0).then_some(security)
 }

@@ -4,6 +4,7 @@ pub mod ctcp;
 pub mod ethernet;
 pub mod gre;
 pub mod icmp;
+pub mod ike;
 pub mod ipsec;
 pub mod ipv4;
 pub mod ipv6;

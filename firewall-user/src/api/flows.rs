@@ -13,7 +13,7 @@ pub struct Flow {
     pub inspection: String,
     /// Rule that admitted it.
     pub rule: String,
-    /// What the flow's data shows; null while nothing looks.
+    /// What the flow carries, where that is known: `ctcp`, `fake-tcp`, `ike-tcp`, `ike`, `nat-t`, `esp`, `ah` or `ipsec-udp`.
     pub application: Option<String>,
     /// Letters in the manner of the ASA's `show conn`.
     pub flags: String,

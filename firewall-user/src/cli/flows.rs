@@ -15,7 +15,7 @@ use crate::{
     args_conflicts_with_subcommands = true,
     after_help = "\
 Filters (all must hold): zone=outside interface=eth0 rule=NAME state=established inspection=bypass
-  address=10.0.0.0/8 port=443 protocol=tcp flags=b one-sided=yes
+  address=10.0.0.0/8 port=443 protocol=tcp flags=b application=ctcp one-sided=yes
 
 Flags, in the manner of the ASA's show conn:
   U up                                  i incomplete (embryonic)

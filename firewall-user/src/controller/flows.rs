@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use firewall_common::{
+    application::Application,
     event::Teardown,
     flow::{Address, Endpoint, Flow, FlowKey, Inspection, Peer, Sender, State, flow_flags, peer_flags},
     time::Nanos,
@@ -113,7 +114,7 @@ impl Legend {
             state: State::from_number(flow.state).map_or("unknown", State::name).to_owned(),
             inspection: Inspection::from_number(flow.inspection).name().to_owned(),
             rule: self.names.rule(flow.rule),
-            application: None,
+            application: Application::from_number(flow.application).map(|application| application.name().to_owned()),
             flags: letters(flow, live.table, one_sided.is_some()),
             packets: packets(flow),
             bytes: bytes(flow),

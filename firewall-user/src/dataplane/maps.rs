@@ -11,6 +11,7 @@ use aya::{
 };
 use firewall_common::{
     abi::map,
+    application::Applications,
     config::Interface,
     counter::{Counters, RuleCounters},
     evidence::{Beginnings, Evidence, Stranger},
@@ -41,6 +42,7 @@ pub struct Maps {
     pub(super) rules: Mutex<Array<MapData, Rule>>,
     pub(super) profiles: Mutex<Array<MapData, Profile>>,
     pub(super) schedules: Mutex<Array<MapData, Week>>,
+    pub(super) applications: Mutex<Array<MapData, Applications>>,
     pub(super) rows: Mutex<Array<MapData, Row>>,
     pub(super) blocks: Mutex<Array<MapData, Block>>,
     pub(super) addresses: Mutex<LpmTrie<MapData, AddressPrefix, u32>>,
@@ -93,6 +95,7 @@ impl Maps {
             rules: Mutex::new(typed(ebpf, map::RULES)?),
             profiles: Mutex::new(typed(ebpf, map::PROFILES)?),
             schedules: Mutex::new(typed(ebpf, map::SCHEDULES)?),
+            applications: Mutex::new(typed(ebpf, map::APPLICATIONS)?),
             rows: Mutex::new(typed(ebpf, map::ROWS)?),
             blocks: Mutex::new(typed(ebpf, map::BLOCKS)?),
             addresses: Mutex::new(typed(ebpf, map::ADDRESSES)?),

@@ -147,6 +147,7 @@ impl Slots {
         for (number, week) in (0..).zip(policy.schedules.iter().take(MAX_SCHEDULES)) {
             schedules.set(slot * MAX_SCHEDULES as u32 + number, week, 0).map_err(DataplaneError::map(map::SCHEDULES))?;
         }
+        locked(&maps.applications).set(slot, policy.applications, 0).map_err(DataplaneError::map(map::APPLICATIONS))?;
         let mut rules = locked(&maps.rules);
         for (entry, rule) in (0..).zip(policy.entries.iter().take(MAX_ENTRIES)) {
             rules.set(slot * MAX_ENTRIES as u32 + entry, rule, 0).map_err(DataplaneError::map(map::RULES))?;

@@ -10,8 +10,9 @@ pub fn flows(flows: &[Flow]) -> anyhow::Result<()> {
     if flows.is_empty() {
         return line("no flows");
     }
-    let header = ["PROTO", "INITIATOR", "RESPONDER", "ZONES", "STATE", "FLAGS", "RULE", "BYTES", "RATE", "AGE", "IDLE", "LEFT"];
-    let mut rows = table(&header, &[7, 8, 9, 10, 11]);
+    let header =
+        ["PROTO", "INITIATOR", "RESPONDER", "ZONES", "STATE", "FLAGS", "RULE", "APPLICATION", "BYTES", "RATE", "AGE", "IDLE", "LEFT"];
+    let mut rows = table(&header, &[8, 9, 10, 11, 12]);
     for flow in flows {
         rows.add_row([
             flow.protocol.clone(),
@@ -21,6 +22,7 @@ pub fn flows(flows: &[Flow]) -> anyhow::Result<()> {
             flow.state.clone(),
             flow.flags.clone(),
             flow.rule.clone(),
+            flow.application.clone().unwrap_or_else(|| "-".to_owned()),
             bytes(flow.bytes.sum()),
             format!("{}/s", bytes(flow.rates.bytes.sum())),
             duration(flow.age_seconds),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use firewall_common::{
+    application::Applications,
     flow::Inspection,
     rule::{MAX_ADDRESS_PREFIXES, Timeouts},
 };
@@ -10,6 +11,7 @@ use jiff::tz::TimeZone;
 use toml::de::DeTable;
 
 use super::{
+    applications,
     diagnostic::{Place, Report, quoted},
     document::{Text, Value, place},
     key::{self, Key},
@@ -104,6 +106,8 @@ pub(super) struct Definitions<'a> {
     pub(super) sets: BTreeMap<String, Set<'a>>,
     services: BTreeMap<String, Service<'a>>,
     pub(super) normalizers: Normalizers<'a>,
+    pub(super) applications: Applications,
+    applications_place: Option<Place>,
     pub(super) defaults: Defaults,
     defaults_place: Option<Place>,
     /// What `[defaults]` names, to be found once all names are known.
@@ -124,6 +128,14 @@ impl<'a> Definitions<'a> {
                 None => drop(self.services.insert(name, Service { place, texts, items: Vec::new() })),
             }
         }
+    }
+
+    pub(super) fn read_applications(&mut self, file: usize, key: Place, table: &DeTable<'_>, report: &mut Report<'_>) {
+        if let Some(first) = self.applications_place.replace(key) {
+            let message = format!("[applications] is given twice: first in {}", report.sources().reference(first));
+            return report.error_with_hint(key, message, "keep one [applications] for all files of the policy");
+        }
+        applications::read(file, table, &mut self.applications, report);
     }
 
     pub(super) fn read_defaults(&mut self, file: usize, key: Place, table: &'a DeTable<'a>, report: &mut Report<'_>) {

@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Policy,
+    Policy, applications,
     definitions::Defaults,
     print::{defaults_table, normalizer_table, rule_table},
     rule::RuleInfo,
@@ -19,6 +19,7 @@ use super::{
 #[serde(rename_all = "kebab-case")]
 pub enum What {
     Defaults,
+    Applications,
     Set,
     Service,
     Normalizer,
@@ -70,6 +71,10 @@ pub fn diff(old: &Policy, new: &Policy) -> Vec<Change> {
     if !keys.is_empty() {
         changes.push(Change { keys, ..Change::new(What::Defaults, "defaults", ChangeKind::Changed) });
     }
+    let keys = keys_between(&applications::table(&old.applications).into_keys(), &applications::table(&new.applications).into_keys());
+    if !keys.is_empty() {
+        changes.push(Change { keys, ..Change::new(What::Applications, "applications", ChangeKind::Changed) });
+    }
     lists(What::Set, &old.sets, &new.sets, &mut changes);
     lists(What::Service, &old.services, &new.services, &mut changes);
     normalizers(old, new, &mut changes);
@@ -91,13 +96,14 @@ pub fn summary(changes: &[Change]) -> String {
         return "nothing differs".to_owned();
     }
     // Rules are what a policy is about.
-    let order = [What::Rule, What::Set, What::Service, What::Normalizer, What::Defaults, What::Zone];
+    let order = [What::Rule, What::Set, What::Service, What::Normalizer, What::Applications, What::Defaults, What::Zone];
     let mut text = String::new();
     for (what, kinds) in order.iter().filter_map(|what| Some((what, counts.get(what)?))) {
         let separator = if text.is_empty() { "" } else { "; " };
         text.push_str(separator);
-        if *what == What::Defaults {
-            text.push_str("defaults changed");
+        if matches!(what, What::Defaults | What::Applications) {
+            text.push_str(what.name());
+            text.push_str(" changed");
             continue;
         }
         for (index, (kind, count)) in kinds.iter().enumerate() {
@@ -118,6 +124,7 @@ impl What {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Defaults => "defaults",
+            Self::Applications => "applications",
             Self::Set => "set",
             Self::Service => "service",
             Self::Normalizer => "normalizer",
@@ -301,6 +308,16 @@ mod tests {
         let changes = diff(&policy(rule), &policy(&format!("[defaults]\ninspection = \"tolerant\"\n{rule}")));
         assert_eq!(short(&changes), "~defaults ~a");
         assert_eq!(summary(&changes), "1 rule changed; defaults changed");
+    }
+
+    #[test]
+    fn what_is_recognised_is_compared_with_what_holds_anyway() {
+        let rule = "[[rule]]\nname = \"a\"\naction = \"allow\"\n";
+        let changes = diff(&policy(rule), &policy(&format!("[applications]\nctcp-ports = [10000, 443]\n{rule}")));
+        assert_eq!(short(&changes), "~applications");
+        assert_eq!((changes[0].keys[0].old.as_deref(), changes[0].keys[0].new.as_deref()), (None, Some("[443, 10000]")));
+        assert_eq!(summary(&changes), "applications changed");
+        assert!(diff(&policy(rule), &policy(&format!("[applications]\nctcp-ports = 10000\n{rule}"))).is_empty());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::{
 
 const BOOLEAN: &str = "true or false";
 const NUMBER: &str = "a whole number";
+const NUMBERS: &str = "a whole number or an array of them";
 const DATE: &str = "a date such as 2027-06-30";
 
 /// A string of a policy and where it lies.
@@ -135,6 +136,22 @@ impl<'a> Value<'a> {
             report.error(self.place, format!("{key} must lie between 0 and {}", u32::MAX));
         }
         number
+    }
+
+    /// A whole number, or an array of them, and where each lies.
+    pub(super) fn numbers(&self, key: &str, report: &mut Report<'_>) -> Vec<(u32, Place)> {
+        let DeValue::Array(array) = self.value else {
+            if !matches!(self.value, DeValue::Integer(_)) {
+                self.wrong_type(key, NUMBERS, report);
+                return Vec::new();
+            }
+            return self.number(key, report).map(|number| (number, self.place)).into_iter().collect();
+        };
+        let mut number = |element| {
+            let element = Value::new(self.place.file, element);
+            Some((element.number(&format!("each element of {key}"), report)?, element.place))
+        };
+        array.iter().filter_map(&mut number).collect()
     }
 
     /// A duration in milliseconds.

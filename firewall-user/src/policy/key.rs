@@ -1,6 +1,6 @@
 //! The keys a policy's tables can have: the one list that the reader knows keys by, that hints are taken from, and that the schema is made of.
-//! A key that is not here is unknown, whatever reads it. The keys of `timeouts` are in [`timeouts`], those of a normalizer in
-//! [`knob`](super::knob).
+//! A key that is not here is unknown, whatever reads it. The keys of `timeouts` are in [`timeouts`], those of `[applications]` in
+//! [`applications`](super::applications), those of a normalizer in [`knob`](super::knob).
 
 use super::{
     definitions::{DEFAULT_ONE_SIDED_FLOWS, DEFAULT_REJECT_RATE, DROP_OR_PASS},
@@ -35,6 +35,12 @@ pub(super) enum Kind {
     Number {
         least: u32,
         most: u32,
+    },
+    /// One whole number, or an array of up to so many.
+    Numbers {
+        least: u32,
+        most: u32,
+        count: usize,
     },
     /// A date, with or without a time.
     Moment,
@@ -268,6 +274,7 @@ pub(super) const BASE: Key =
 #[cfg(test)]
 mod tests {
     use super::{super::*, *};
+    use crate::policy::applications;
 
     fn load(text: &str) -> Result<Policy, Diagnostics> {
         load_sources(vec![Source { path: "key.toml".into(), text: text.to_owned() }], None).map(|(policy, _)| policy)
@@ -305,6 +312,7 @@ mod tests {
         assert_read(&RULE, |key, written| rule(&written, key.needs));
         assert_read(&DEFAULTS, |_, written| defaults(&written));
         assert_read(&timeouts::KEYS, |_, written| defaults(&format!("timeouts = {{ {written} }}")));
+        assert_read(&applications::KEYS, |_, written| format!("[applications]\n{written}\n{}", rule("", Needs::Nothing)));
         assert_read(&SET, |_, written| format!("[set.s]\n{written}\n{}", rule("", Needs::Nothing)));
         assert_read(&SERVICE, |_, written| format!("[service.s]\n{written}\n{}", rule("", Needs::Nothing)));
         assert_read(&[BASE], |_, written| format!("[normalizer.n]\n{written}\n{}", rule("", Needs::Nothing)));
@@ -345,6 +353,13 @@ mod tests {
             let Some(written) = said(key) else { continue };
             let written = if table { format!("timeouts = {{ {written} }}") } else { written };
             assert_eq!(meant(&defaults(&written)), meant(&defaults("")), "{written}");
+        }
+        let recognised = |text: &str| {
+            let text = format!("[applications]\n{text}\n{}", rule("", Needs::Nothing));
+            *load(&text).unwrap_or_else(|errors| panic!("{errors}")).applications()
+        };
+        for written in applications::KEYS.iter().filter_map(said) {
+            assert_eq!(recognised(&written), recognised(""), "{written}");
         }
         let profile = |base: &str| load(&format!("[normalizer.n]\n{base}\n{}", rule("", Needs::Nothing))).expect("a policy").normalizers;
         assert_eq!(profile(&said(&BASE).expect("a base")), profile(""));

@@ -34,7 +34,7 @@ pub const MAX_RULES: usize = MAX_ENTRIES;
 /// and a file of nothing else would take gigabytes.
 const MAX_RECOVERED: usize = 1 << 20;
 /// Keys a policy file may have.
-const KEYS: [&str; 5] = ["rule", "set", "service", "normalizer", "defaults"];
+const KEYS: [&str; 6] = ["rule", "set", "service", "normalizer", "applications", "defaults"];
 
 /// Reads and checks the policy in a directory or file. `zones`: the zones of the interfaces, when they are known.
 pub fn load(path: &Path, zones: Option<&[String]>) -> Result<(Policy, Vec<Warning>), Diagnostics> {
@@ -95,6 +95,7 @@ pub fn load_sources_with(
         defaults: definitions.defaults.clone(),
         sets: definitions.print_sets(),
         services: definitions.print_services(),
+        applications: definitions.applications,
         normalizers: definitions.normalizers.into_all(),
         profiles: read.profiles.into_list(),
         schedules: read.schedules.weeks,
@@ -158,6 +159,11 @@ fn read_definitions<'a>(documents: &'a [Document<'a>], report: &mut Report<'_>) 
                 "defaults" => {
                     if let Some(table) = value.table("defaults", report) {
                         definitions.read_defaults(*file, key_place, table, report);
+                    }
+                }
+                "applications" => {
+                    if let Some(table) = value.table("applications", report) {
+                        definitions.read_applications(*file, key_place, table, report);
                     }
                 }
                 "normalizer" => {

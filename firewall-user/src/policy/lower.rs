@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use firewall_common::{
+    application::Applications,
     flow::{Address, Inspection},
     hours::Week,
     normalize::{Profile, checks},
@@ -41,6 +42,8 @@ pub struct Lowered {
     pub profiles: Vec<Profile>,
     /// Hours by number, from 0.
     pub schedules: Vec<Week>,
+    /// What is recognised.
+    pub applications: Applications,
     /// When the local week began, as the policy's time zone has it: [`hours::week_began`].
     pub week_began: u64,
     /// Rows by number: the fixed ones first.
@@ -78,6 +81,7 @@ pub fn lower(policy: &Policy, numbers: &mut dyn Numbers, clock: &Clock) -> Resul
         entries: entries.collect(),
         profiles: policy.profiles.clone(),
         schedules: policy.schedules.clone(),
+        applications: policy.applications,
         week_began: hours::week_began(clock, &policy.defaults.zone()),
         rows,
         blocks: classes.blocks.clone(),

@@ -6,6 +6,7 @@
 
 pub(crate) mod address;
 mod amend;
+mod applications;
 mod classes;
 mod coverage;
 pub(crate) mod definitions;
@@ -41,7 +42,7 @@ mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use firewall_common::{hours::Week, normalize::Profile};
+use firewall_common::{application::Applications, hours::Week, normalize::Profile};
 
 pub use address::Prefix;
 pub use amend::{Amendment, Changed, LiveTables};
@@ -68,6 +69,8 @@ pub struct Policy {
     services: BTreeMap<String, Vec<String>>,
     /// Built-in profiles first, then the policy's by name.
     normalizers: Vec<Normalizer>,
+    /// What is recognised.
+    applications: Applications,
     /// What the enabled rules' profiles ask for, by number.
     profiles: Vec<Profile>,
     zones: BTreeSet<String>,
@@ -105,6 +108,12 @@ impl Policy {
     #[must_use]
     pub fn normalizers(&self) -> &[Normalizer] {
         &self.normalizers
+    }
+
+    /// What is recognised, and where.
+    #[must_use]
+    pub fn applications(&self) -> &Applications {
+        &self.applications
     }
 
     /// The rule an entry of the lowered policy came from.

@@ -29,6 +29,11 @@ fn plain(length: usize) -> String {
     format!("{PLAIN}{{1,{}}}", length - 1)
 }
 
+/// Five bytes in hex digits.
+pub(super) fn magic() -> String {
+    "^[0-9A-Fa-f]{10}$".to_owned()
+}
+
 /// `500ms`, `1h30m`.
 pub(super) fn duration() -> String {
     let units: String = duration::units().map(|unit| format!("([0-9]+{unit})?")).collect();

@@ -1,11 +1,11 @@
-//! The canonical print of a policy: one file with defaults, sets, services, normalizer profiles and rules, which reads back to the same print.
+//! The canonical print of a policy: one file with defaults, what is recognised, sets, services, normalizer profiles and rules, which reads back to the same print.
 
 use std::fmt::{self, Write as _};
 
 use firewall_common::{flow::Inspection, rule::Action};
 
 use super::{
-    Policy,
+    Policy, applications,
     definitions::{Defaults, DropOrPass},
     duration,
     normalizer::Normalizer,
@@ -64,6 +64,10 @@ impl Table {
         self.0
     }
 
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn key(&mut self, key: &'static str, value: impl fmt::Display) {
         self.0.push((key, value.to_string()));
     }
@@ -86,6 +90,11 @@ impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let defaults = write_defaults(&self.defaults, f)?;
         let mut first = !defaults;
+        let recognised = applications::table(&self.applications);
+        if !recognised.is_empty() {
+            separate(&mut first, f)?;
+            write!(f, "[applications]\n{recognised}")?;
+        }
         for (kind, only, tables) in [("set", "addresses", &self.sets), ("service", "ports", &self.services)] {
             for (name, texts) in tables {
                 separate(&mut first, f)?;

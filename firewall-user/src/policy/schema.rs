@@ -6,7 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    duration,
+    applications, duration,
     key::{self, Fallback, Key, Kind, Needs},
     knob::{self, KNOBS, Knob, Values},
     pattern, tcp_option,
@@ -36,6 +36,13 @@ pub fn schema() -> Value {
         (
             "normalizer",
             described(named(object(knobs(), &[], Map::new())), "Profiles of what TCP segments may look like: [normalizer.NAME]."),
+        ),
+        (
+            "applications",
+            described(
+                table(&applications::KEYS, &[]),
+                "Where what flows carry is looked for, and by what it is told. Given once in a policy.",
+            ),
         ),
         ("defaults", described(table(&key::DEFAULTS, &[]), "What holds for rules that do not say otherwise. Given once in a policy.")),
     ];
@@ -114,6 +121,13 @@ fn value(kind: Kind) -> Value {
         Kind::Matching(pattern) => json!({ "type": "string", "pattern": pattern(), "minLength": 1 }),
         Kind::Several(pattern, least) => one_or_several(&pattern(), least),
         Kind::Number { least, most } => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        Kind::Numbers { least, most, count } => json!({
+            "type": ["integer", "array"],
+            "minimum": least,
+            "maximum": most,
+            "items": { "type": "integer", "minimum": least, "maximum": most },
+            "maxItems": count,
+        }),
         // TOML's own type; to a validator it is a string.
         Kind::Moment => json!({ "type": "string", "pattern": pattern::moment() }),
         Kind::Table(keys) => object(properties(keys), &[], Map::new()),

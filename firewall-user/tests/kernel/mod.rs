@@ -13,6 +13,7 @@ use aya::{
 use firewall_common::{
     abi::{map, program},
     answer,
+    application::Applications,
     config::{Config, FULL_SCALE, Interface, interface_flags},
     counter::{Counters, PLACE_NONE, RuleCounters},
     env::Arrival,
@@ -69,6 +70,7 @@ pub struct Kernel {
     rules: Array<MapData, Rule>,
     profiles: Array<MapData, Profile>,
     schedules: Array<MapData, Week>,
+    applications: Array<MapData, Applications>,
     rows: Array<MapData, Row>,
     blocks: Array<MapData, Block>,
     addresses: LpmTrie<MapData, AddressPrefix, u32>,
@@ -157,6 +159,7 @@ impl Kernel {
             rules: typed(&mut ebpf, map::RULES),
             profiles: typed(&mut ebpf, map::PROFILES),
             schedules: typed(&mut ebpf, map::SCHEDULES),
+            applications: typed(&mut ebpf, map::APPLICATIONS),
             limits: typed(&mut ebpf, map::LIMITS),
             sources: typed(&mut ebpf, map::SOURCES),
             evidence: typed(&mut ebpf, map::EVIDENCE),
@@ -417,6 +420,7 @@ impl Subject for Kernel {
         for (number, profile) in (0..).zip(&tables.profiles) {
             self.profiles.set(slot * MAX_PROFILES as u32 + number, profile, 0).expect("the profile can be written");
         }
+        self.applications.set(slot, tables.applications, 0).expect("what is recognised can be written");
         for (number, week) in (0..).zip(&tables.schedules) {
             self.schedules.set(slot * MAX_SCHEDULES as u32 + number, week, 0).expect("the hours can be written");
         }

@@ -31,6 +31,7 @@ pub struct Flow {
     pub state: String,
     pub inspection: String,
     pub rule: String,
+    pub application: Option<String>,
     pub bytes: Both,
     pub packets: Both,
     /// Of ESP and AH, also in UDP.

@@ -2,6 +2,7 @@
 //! saw and on what Weir counted.
 
 mod advise;
+mod applications;
 mod asymmetric;
 mod attack;
 mod bulk;
@@ -131,6 +132,8 @@ pub const ALL: &[Scenario] = &[
     Scenario::gateway("ping", "echo requests are answered over IPv4 and IPv6", datagrams::ping),
     Scenario::gateway("denied", "a port no rule names cannot be reached", deny::denied),
     Scenario::gateway("rejected", "a rejected port refuses at once", deny::rejected),
+    Scenario::gateway("applications", "what flows carry is recognised, and a backup on TCP/10000 is none of it", applications::recognised)
+        .under(applications::POLICY),
     Scenario::gateway("vlan", "tagged frames are read and judged", tags::judged),
     Scenario::gateway("attack", "a blind attacker does not disturb an open connection", attack::blind),
     Scenario::gateway("spoofed-side", "an attacker on the wrong side does not get into a flow", attack::wrong_side),

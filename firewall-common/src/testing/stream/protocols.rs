@@ -7,6 +7,7 @@ use crate::{
         host::{Family, Host},
     },
     wire::{
+        ctcp,
         ethernet::ether_type,
         protocol,
         tcp::{HEADER, flags},
@@ -109,6 +110,17 @@ pub(super) fn error_about(random: &mut fastrand::Rng, quoted: &Packet, from: Hos
     };
     let (kind, code) = kinds[random.usize(..kinds.len())];
     Packet::new(quoted.family, from, quoted.from, Payload::Icmp { kind, code, rest: [0, 0, 5, 0], data })
+}
+
+/// Makes of a segment's data what cTCP carries, if it is long enough: ESP, and the trailer.
+pub(super) fn wrap(packet: &mut Packet) {
+    let Payload::Tcp { header, data } = &mut packet.payload else { return };
+    let Some(trailer_at) = data.len().checked_sub(ctcp::LENGTH as usize).filter(|at| *at >= ctcp::LEAST as usize) else { return };
+    let number = header.sequence_number | 1;
+    data[..4].copy_from_slice(&[0x0c, 0x71, 0, 1]);
+    data[4..8].copy_from_slice(&number.to_be_bytes());
+    let ([high, low], [a, b, c, d, e]) = ((number as u16).to_be_bytes(), ctcp::MAGIC);
+    data[trailer_at..].copy_from_slice(&[0, 0, 0, 0, high, low, 0, 0, a, b, c, d, e, protocol::ESP, 1, 0]);
 }
 
 /// Gives a segment options as hosts send them, and now and then such as none does.

@@ -207,6 +207,7 @@ pub(super) fn request(name: &str, rule: &AdvisedRule) -> BypassAdd {
         because: Some(rule.because.clone()),
         expires: Some(rule.expires.clone()),
         idle_timeout: None,
+        guard: Vec::new(),
         before: Some(rule.before.clone()),
         file: None,
     }

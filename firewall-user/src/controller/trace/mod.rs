@@ -173,10 +173,10 @@ fn rules_by_number(policy: &Policy, names: &Names) -> HashMap<u16, TracedRule> {
 /// The world on the host with the same policy and settings.
 fn world(judging: &Judging, room: u32) -> World {
     let mut world = World::with_room(room as usize, room as usize);
-    let Lowered { entries, profiles, schedules, rows, blocks, addresses, services, week_began: _ } = judging.lowered.clone();
+    let Lowered { entries, profiles, schedules, applications, rows, blocks, addresses, services, week_began: _ } = judging.lowered.clone();
     // Loading makes it the generation after this one, which is the one wanted.
     world.configure(|config| *config = Config { generation: judging.config.generation.wrapping_sub(1), ..judging.config });
-    world.load(&Tables { entries, profiles, schedules, rows, blocks, addresses, services });
+    world.load(&Tables { entries, profiles, schedules, applications, rows, blocks, addresses, services });
     world
 }
 

@@ -1,6 +1,7 @@
 //! What a stage saw, in words.
 
 use firewall_common::{
+    application::{Application, Sight, sights},
     event::{Compared, Record, evidence},
     flow::{Flow, Inspection, NO_SCALE, Sender, State, peer_flags},
     parse::{Descriptor, Kind},
@@ -118,8 +119,26 @@ fn note(seen: &Seen, stop: &Stop, trace: &Trace, legend: Legend<'_>) -> Vec<Stri
         Seen::MayAnswer(false) => vec!["as many packets were answered in this second as the policy allows".to_owned()],
         Seen::Guarded(look) => guarding::lines(look),
         Seen::Normalized(edits) => normalizing::lines(edits, stop.stage),
+        Seen::Sight(sight) => vec![sight_line(sight, trace.descriptor())],
+        Seen::Recognized(0) => vec!["what its flow carries is looked for no more".to_owned()],
+        Seen::Recognized(number) => {
+            let name = Application::from_number(*number).map_or("unknown", Application::name);
+            vec![format!("its flow is known to carry {name} now")]
+        }
         Seen::Record { .. } | Seen::Address { .. } | Seen::Service { .. } | Seen::Datagram => Vec::new(),
     }
+}
+
+/// What a look at the packet's data found.
+fn sight_line(sight: &Sight, descriptor: &Descriptor) -> String {
+    let shape = match (sight.application, descriptor.kind) {
+        (0, _) if !sight.has(sights::LOOKED) => return "its port is one where what a flow carries is looked for".to_owned(),
+        (0, _) if !sight.has(sights::SIGN) => return "its data has the form of nothing that is looked for".to_owned(),
+        (0, Kind::Tcp) => "its data ends in a cTCP trailer and begins as that says",
+        (0, _) => "its data has the form of ESP",
+        (known, _) => return format!("its data is that of {}", Application::from_number(known).map_or("unknown", Application::name)),
+    };
+    format!("{shape}: one sign of a few that are wanted")
 }
 
 fn state(flow: &Flow) -> &'static str {

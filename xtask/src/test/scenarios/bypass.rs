@@ -69,7 +69,15 @@ pub fn needed(binary: &Path) -> Result<String> {
     let marked = flows[0]["flags"].as_str().is_some_and(|flags| flags.contains('n'));
     ensure!(marked && flows[0]["needed"].as_u64() > Some(0), "its flow does not say so: {flows}");
 
-    traffic::tcp(&topology, plan(LOSS), || Ok(()))?;
+    ensure!(flows[0]["application"] == "ctcp", "its flow is not known for what it carries: {flows}");
+
+    let mut transfers = Value::Null;
+    traffic::tcp(&topology, plan(LOSS), || {
+        transfers = weir.read("flows", &["rule=transfer"])?;
+        Ok(())
+    })?;
+    let known = transfers.as_array().is_some_and(|flows| !flows.is_empty() && flows.iter().all(|flow| flow["application"].is_null()));
+    ensure!(known, "real TCP with a loss of {LOSS} % was taken for something else: {transfers}");
     let real = rule(&weir, "transfer")?;
     ensure!(real.needed == 0, "real TCP needed a bypass: {real:?}");
     let drops = weir.counters()?.drops;
