@@ -650,6 +650,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "the key is lent: more copies of it would not fit the stack")]
     fn with_evidence<R>(
         &self,
         table: evidence::Table,
@@ -678,6 +679,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
+    #[expect(clippy::needless_borrows_for_generic_args, reason = "the key is lent: more copies of it would not fit the stack")]
     fn with_stranger<R>(&self, source: &Address, make: bool, now: Nanos, change: impl FnOnce(&mut Stranger) -> R) -> Option<R> {
         let source = on_stack(source);
         let found = match maps::STRANGERS.get_ptr_mut(&source) {

@@ -1,12 +1,11 @@
 use clap::{Args, Subcommand};
 
-use super::{ask, guard::guarded};
+use super::{ask, bypass::seconds, guard::guarded};
 use crate::{
     api::{AdviceApplied, AdviseApply, Advised, CONFIRM_SECONDS, Forgotten},
     client::{Client, with_query},
     instance::Instance,
     output,
-    policy::duration,
     session::Session,
 };
 
@@ -60,11 +59,6 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-}
-
-fn seconds(text: &str) -> Result<u64, String> {
-    let millis = duration::parse_any(text).map_err(|error| format!("`{text}` {error}; write 30d, 12h or 45m"))?;
-    Ok(millis.div_ceil(1000))
 }
 
 impl Arguments {

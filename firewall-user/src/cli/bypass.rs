@@ -100,7 +100,7 @@ struct Add {
 }
 
 /// Whole seconds of a duration, rounded up.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(super) fn seconds(text: &str) -> Result<u64, String> {
     let millis = duration::parse_any(text).map_err(|error| format!("`{text}` {error}; write 30d, 12h or 45m"))?;
     Ok(millis.div_ceil(1000))
 }

@@ -88,8 +88,8 @@ pub struct Kernel {
     strays: HashMap<MapData, FlowKey, Evidence>,
     strangers: HashMap<MapData, Address, Stranger>,
     beginnings: PerCpuArray<MapData, Beginnings>,
-    /// Two packets were judged at once: what is remembered of their refusals may have lost a count.
-    raced: bool,
+    /// What is remembered of refusals may differ: two packets were judged at once, or the host was not asked.
+    pub apart: bool,
     counters: PerCpuArray<MapData, Counters>,
     rule_counters: PerCpuArray<MapData, RuleCounters>,
     events: RingBuf<MapData>,
@@ -166,7 +166,7 @@ impl Kernel {
             strays: typed(&mut ebpf, map::STRAYS),
             strangers: typed(&mut ebpf, map::STRANGERS),
             beginnings: typed(&mut ebpf, map::BEGINNINGS),
-            raced: false,
+            apart: false,
             rows: typed(&mut ebpf, map::ROWS),
             blocks: typed(&mut ebpf, map::BLOCKS),
             addresses: typed(&mut ebpf, map::ADDRESSES),
@@ -316,7 +316,7 @@ impl Kernel {
 
     /// Forgets refusals, once kernel and host are known to agree on them.
     fn clear_evidence(&mut self) {
-        if !std::mem::take(&mut self.raced) {
+        if !std::mem::take(&mut self.apart) {
             self.compare_evidence();
         }
         empty(&mut self.evidence);
@@ -560,7 +560,7 @@ impl Subject for Kernel {
         let interface = Interface { zone: arrival.zone, place: arrival.place, flags: 0, reserved: 0 };
         self.interfaces.set(LOOPBACK, interface, 0).expect("the interface can be written");
         self.interface = interface;
-        self.raced = true;
+        self.apart = true;
         let ebpf = &self.ebpf;
         let start = Barrier::new(2);
         let passes = |frame| {

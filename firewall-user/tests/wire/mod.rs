@@ -253,6 +253,8 @@ impl Subject for Wire {
     }
 
     fn clear(&mut self) {
+        // Its host sees none of what the wire brings.
+        self.attached.apart = true;
         self.attached.clear();
         self.reference.clear();
     }
