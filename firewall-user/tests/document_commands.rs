@@ -88,10 +88,13 @@ fn mentioned(file: &Path) -> Vec<(usize, String)> {
     text.lines().zip(1..).flat_map(spans).collect()
 }
 
+/// `PATH`, `[FLAGS]` or `…`, which stand for something else.
+fn is_placeholder(word: &str) -> bool {
+    word.starts_with('[') || word.contains('…') || (word.len() > 1 && word.chars().all(|letter| letter.is_ascii_uppercase()))
+}
+
 fn is_synopsis(words: &[String]) -> bool {
-    words.iter().any(|word| {
-        word.starts_with('[') || word.contains('…') || (word.len() > 1 && word.chars().all(|letter| letter.is_ascii_uppercase()))
-    })
+    words.iter().any(|word| is_placeholder(word))
 }
 
 /// Why `weir` would not take this command line.
@@ -114,12 +117,15 @@ fn unknown(words: &[String]) -> Option<String> {
         if let Some(option) = word.strip_prefix("--").map(|option| option.split('=').next().unwrap_or(option)) {
             let known = |command: &Command| command.get_arguments().find(|argument| argument.get_long() == Some(option)).cloned();
             match known(command).or_else(|| known(&root)) {
-                Some(argument) if argument.get_action().takes_values() && !word.contains('=') => drop(words.next()),
+                Some(argument) if argument.get_action().takes_values() && !word.contains('=') => {
+                    // Its value.
+                    words.next();
+                }
                 Some(_) => {}
                 None if matches!(option, "help" | "version") => {}
                 None => return Some(word.clone()),
             }
-        } else if verbs && word != "VERB" {
+        } else if verbs && !is_placeholder(word) {
             // `add|list|remove` names several.
             let names: Vec<&str> = word.split('|').collect();
             match names.iter().map(|name| command.find_subcommand(name)).collect::<Option<Vec<_>>>() {
