@@ -223,7 +223,7 @@ pub trait Env: Policies {
         normalize::remember(self, visit, last_ack);
     }
 
-    /// Stage *guard*, before tracking: [`guard::check`].
+    /// Stage *guard*, before tracking: [`guard::check()`].
     /// # Errors
     /// The reason to drop the packet for.
     fn guard<P: Packet>(&self, packet: &P, visit: &mut Visit) -> Result<(), Reason>
