@@ -268,7 +268,7 @@ pub trait Env: Policies {
         quality::observe(packet, self, visit);
     }
 
-    /// Stage *guard*, before tracking: [`guard::check`].
+    /// Stage *guard*, before tracking: [`guard::check()`].
     /// # Errors
     /// The reason to drop the packet for.
     fn guard<P: Packet>(&self, packet: &P, visit: &mut Visit) -> Result<(), Reason>

@@ -109,7 +109,7 @@ fn a_flood_of_fake_streams_leaves_nothing_and_harms_no_other() {
         assert_eq!(flows.iter().filter(|(.., established)| *established).count(), usize::from(dropped));
         // Nothing is remembered beside a record but for established flows.
         assert!(flows.iter().all(|(key, _, established)| *established || world.guard_of(key).is_none()));
-        assert_eq!(flows.is_empty(), false);
+        assert!(!flows.is_empty());
         assert_eq!(world.counters().drops[Reason::TcpNotSyn.index()], if dropped { FLOOD.into() } else { 0 });
     }
 }

@@ -130,7 +130,7 @@ fn by_window<E: Env>(env: &E, visit: &mut Visit) -> Result<(), Reason> {
 /// A segment without a good trailer on a proven flow.
 #[inline(always)]
 fn oppose<E: Env>(env: &E, visit: &mut Visit) {
-    if with_flow(env, visit, |flow, sender, rule| proof::oppose(flow, sender, rule)) {
+    if with_flow(env, visit, proof::oppose) {
         visit.guard.turned = Turn::NoTrailer as u8;
     }
 }
@@ -161,7 +161,7 @@ pub fn learn<E: Env>(env: &E, visit: &mut Visit) {
     if visit.descriptor.segment.flags & (flags::SYN | flags::ACK) == flags::SYN | flags::ACK {
         handshake(env, visit);
     } else if Saw::proves(saw) {
-        if with_flow(env, visit, |flow, sender, rule| proof::support(flow, sender, rule)) {
+        if with_flow(env, visit, proof::support) {
             visit.guard.turned = Turn::Proven as u8;
         }
     } else if saw == Saw::Other as u8 {

@@ -7,7 +7,7 @@
 //! | `ctcp` | the flow begins under strict inspection. Once segments with data carry the trailer of IPsec over TCP ([`crate::wire::ctcp`]) its inspection becomes bypass; from then on a segment with data that carries none is refused, and when it stops being such a stream it goes back to strict: [`proof`] |
 //! | `esp` | SPI and sequence number of every packet are in the clear and must follow a window like the receiver's own ([`association`]), in both directions ([`side`]). IKE beside it passes by its header, so many a second |
 //!
-//! The stage stands before tracking, where a packet is refused before the record or its shadow learns from it ([`check`]), and after it,
+//! The stage stands before tracking, where a packet is refused before the record or its shadow learns from it ([`check()`]), and after it,
 //! where a packet that has passed teaches the guard ([`learn`]). A refused packet teaches nothing. A flow with a guard never takes the short
 //! way of [`crate::track::steady`].
 //!

@@ -22,7 +22,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    Add(Add),
+    Add(Box<Add>),
     /// List the bypass rules in force: their flows, when they were last needed, when they end
     ///
     /// A bypass is needed by a packet that strict inspection would have dropped; the reason it would have had for the last one is shown. What
