@@ -34,6 +34,7 @@ fn every_packet_is_counted_once() {
                     established: number % 8000 == 0,
                     fragments: number % 10_000 == 0,
                     histories: number % 8000 == 0,
+                    qualities: number % 8000 == 0,
                     busy: number % 14_000 == 0,
                     sources: number % 6000 == 0,
                 });
