@@ -55,9 +55,9 @@ fn judged(agreed: Agreed, before: bool, late: u32) -> (u64, [u64; 2]) {
         let lost = 10 + (seed % 5) as u32 * 10;
         (way.near.late, way.far.late) = (late, late);
         if before {
-            way.near.lost = lost
+            way.near.lost = lost;
         } else {
-            way.far.lost = lost
+            way.far.lost = lost;
         }
         let seen = run(&way, seed);
         let found = loss(&seen);

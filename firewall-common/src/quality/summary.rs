@@ -80,5 +80,8 @@ impl Loss {
 
 const fn share(lost: u64, of: u64) -> u64 {
     let lost = if lost < of { lost } else { of };
-    if of == 0 { 0 } else { lost.saturating_mul(1_000_000) / of }
+    match lost.saturating_mul(1_000_000).checked_div(of) {
+        Some(millionths) => millionths,
+        None => 0,
+    }
 }
