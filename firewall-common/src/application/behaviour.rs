@@ -34,7 +34,7 @@ const HOLE: u8 = 1 << 7;
 /// Whose data it is all about.
 const OF_RESPONDER: u8 = 1 << 6;
 /// Bytes past the granted edge that data may begin and still be the flow's own: an attacker who guesses is rarely as near.
-const NEAR: i32 = 65_536;
+const NEAR: u32 = 65_536;
 /// Bytes past the granted edge that are no sign: a probe of a closed window, or a last segment that did not fit.
 const SLACK: u32 = 2_048;
 
@@ -68,8 +68,8 @@ pub fn take(flow: &mut Flow, sender: Sender, visit: &Visit, enough: u8) {
     let is_sign = if repeats {
         own_end.after(edge.add(SLACK))
     } else if sight.has(sights::PAST_WINDOW) {
-        let past = segment.seq.distance(Seq(visit.last_end));
-        past >= 0 && past <= NEAR && Seq(visit.last_ack).before(Seq(visit.last_end))
+        let end = Seq(visit.last_end);
+        segment.seq.within(end, end.add(NEAR)) && Seq(visit.last_ack).before(end)
     } else {
         hole(flow, visit, if others { 0 } else { flow.signs }, owner)
     };
