@@ -41,8 +41,9 @@ const SLACK: u32 = 2_048;
 /// Takes what a segment of an established flow shows. `enough`: how many signs make fake TCP.
 #[inline(always)]
 pub fn take(flow: &mut Flow, sender: Sender, visit: &Visit, enough: u8) {
-    // The numbers of a flow that comes from bypass are guesses, and of one whose other side was never heard there are none.
-    let unknown = (flow.initiator.flags | flow.responder.flags) & peer_flags::RELEARN;
+    // The numbers of a flow that was met in mid-stream, or comes from bypass, are guesses: what seems a hole may have passed long ago. Of one whose
+    // other side was never heard there are none.
+    let unknown = (flow.initiator.flags | flow.responder.flags) & (peer_flags::RELEARN | peer_flags::MIDSTREAM);
     if unknown != 0 || !flow.has(flow_flags::REPLIED) {
         return;
     }
