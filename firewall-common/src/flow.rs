@@ -246,7 +246,7 @@ pub struct Flow {
     pub looks: u8,
     /// How far the flow's guard has come, as a number; 0 without one.
     pub guard: u8,
-    /// What speaks for an application so far: see [`crate::application::learn`] and [`crate::application::behaviour`].
+    /// What speaks for an application so far: see [`mod@crate::application::learn`] and [`crate::application::behaviour`].
     pub signs: u8,
     /// What the next sign is held against.
     pub mark: u32,

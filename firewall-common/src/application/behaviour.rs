@@ -34,15 +34,16 @@ const HOLE: u8 = 1 << 7;
 /// Whose data it is all about.
 const OF_RESPONDER: u8 = 1 << 6;
 /// Bytes past the granted edge that data may begin and still be the flow's own: an attacker who guesses is rarely as near.
-const NEAR: i32 = 65_536;
+const NEAR: u32 = 65_536;
 /// Bytes past the granted edge that are no sign: a probe of a closed window, or a last segment that did not fit.
 const SLACK: u32 = 2_048;
 
 /// Takes what a segment of an established flow shows. `enough`: how many signs make fake TCP.
 #[inline(always)]
 pub fn take(flow: &mut Flow, sender: Sender, visit: &Visit, enough: u8) {
-    // The numbers of a flow that comes from bypass are guesses, and of one whose other side was never heard there are none.
-    let unknown = (flow.initiator.flags | flow.responder.flags) & peer_flags::RELEARN;
+    // The numbers of a flow that was met in mid-stream, or comes from bypass, are guesses: what seems a hole may have passed long ago. Of one whose
+    // other side was never heard there are none.
+    let unknown = (flow.initiator.flags | flow.responder.flags) & (peer_flags::RELEARN | peer_flags::MIDSTREAM);
     if unknown != 0 || !flow.has(flow_flags::REPLIED) {
         return;
     }
@@ -68,8 +69,8 @@ pub fn take(flow: &mut Flow, sender: Sender, visit: &Visit, enough: u8) {
     let is_sign = if repeats {
         own_end.after(edge.add(SLACK))
     } else if sight.has(sights::PAST_WINDOW) {
-        let past = segment.seq.distance(Seq(visit.numbers.end));
-        past >= 0 && past <= NEAR && Seq(visit.numbers.other_ack).before(Seq(visit.numbers.end))
+        let end = Seq(visit.numbers.end);
+        segment.seq.within(end, end.add(NEAR)) && Seq(visit.numbers.other_ack).before(end)
     } else {
         hole(flow, visit, if others { 0 } else { flow.signs }, owner)
     };

@@ -107,17 +107,24 @@ fn by_udp<P: Packet>(packet: &P, visit: &mut Visit) -> Result<Saw, Reason> {
     if data == 1 {
         // The one byte that keeps a translation alive (RFC 3948 §2.3). Read with the one before it: of a single byte's bound the compiler makes
         // a comparison that tells the verifier nothing.
-        return match packet.read(at.wrapping_sub(1)) {
+        return match peek(packet, at.wrapping_sub(1)) {
             Some([_, 0xff]) => Ok(Saw::Nothing),
             _ => Err(Reason::GuardEspShort),
         };
     }
     let nat_t = source == NAT_T || destination == NAT_T;
-    let marked = nat_t && data >= NON_ESP_MARKER && matches!(packet.read::<4>(at), Some([0, 0, 0, 0]));
+    let marked = nat_t && data >= NON_ESP_MARKER && matches!(peek::<4, _>(packet, at), Some([0, 0, 0, 0]));
     if marked {
         return ike(packet, visit, at + NON_ESP_MARKER, data - NON_ESP_MARKER);
     }
     esp(packet, &mut visit.guard, at, data)
+}
+
+/// Bytes of the packet. Their offset is a sum here, of which the compiler would compare one part with what is left of the other; the verifier
+/// of kernel 6.1 wants the sum itself compared.
+#[inline(always)]
+fn peek<const N: usize, P: Packet>(packet: &P, at: u32) -> Option<&[u8; N]> {
+    packet.read(opaque(at))
 }
 
 /// SPI and sequence number at `at`, in a packet with `length` bytes left.
@@ -126,14 +133,14 @@ fn esp<P: Packet>(packet: &P, look: &mut Look, at: u32, length: u32) -> Result<S
     if length < ESP_LEAST {
         return Err(Reason::GuardEspShort);
     }
-    let Some(header) = packet.read::<{ ESP_HEADER as usize }>(at) else { return Err(Reason::GuardEspShort) };
+    let Some(header) = peek::<{ ESP_HEADER as usize }, _>(packet, at) else { return Err(Reason::GuardEspShort) };
     (look.spi, look.sequence) = (be32::<0, _>(header), be32::<4, _>(header));
     if look.spi < ipsec::FIRST_SPI { Err(Reason::GuardEspSpi) } else { Ok(Saw::Security) }
 }
 
 #[inline(always)]
 fn is_ike_over_udp<P: Packet>(packet: &P, at: u32) -> bool {
-    let Some(ports) = packet.read::<4>(at) else { return false };
+    let Some(ports) = peek::<4, _>(packet, at) else { return false };
     be16::<0, _>(ports) == IKE && be16::<2, _>(ports) == IKE
 }
 
@@ -149,12 +156,10 @@ fn ike_with_ports<P: Packet>(packet: &P, visit: &Visit, at: u32, length: u32) ->
 /// An IKE message of `length` bytes: its initiator has an SPI, its version is 1 or 2, and it is as long as it says.
 #[inline(always)]
 fn ike<P: Packet>(packet: &P, visit: &Visit, at: u32, length: u32) -> Result<Saw, Reason> {
-    // The reader compares this very sum with what there is, not one of its parts with what would be left.
-    let at = opaque(at);
     if length < IKE_HEADER {
         return Err(Reason::GuardIkeBad);
     }
-    let Some(header) = packet.read::<{ IKE_HEADER as usize }>(at) else { return Err(Reason::GuardIkeBad) };
+    let Some(header) = peek::<{ IKE_HEADER as usize }, _>(packet, at) else { return Err(Reason::GuardIkeBad) };
     let has_initiator = be32::<0, _>(header) | be32::<4, _>(header) != 0;
     let major = header[17] >> 4;
     let says = be32::<24, _>(header);

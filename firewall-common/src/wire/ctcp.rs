@@ -10,11 +10,7 @@
 //! Nobody has published a specification; this is what Wireshark's dissector (`packet-ipsec-tcp.c`) and independent implementations agree on.
 //! Numbers are in network order. What precedes the trailer is an ESP or AH packet, or a UDP header and an IKE message.
 
-use crate::{
-    packet::Packet,
-    parse::Descriptor,
-    wire::{be16, be32, protocol},
-};
+use crate::wire::{be16, be32, protocol};
 
 /// Bytes of the trailer.
 pub const LENGTH: u32 = 16;
@@ -61,18 +57,6 @@ impl Trailer {
             _ => return None,
         };
         constant.then(|| Self { carried, sequence: be16::<4, _>(bytes), direction: be16::<6, _>(bytes) })
-    }
-
-    /// Reads the trailer of a whole segment; `None` when it has none, or too little before it. Of a packet into which a stack has yet to cut
-    /// its segments it is that of the last one.
-    #[inline(always)]
-    #[must_use]
-    pub fn read<P: Packet>(packet: &P, descriptor: &Descriptor, magic: &[u8; 5]) -> Option<Self> {
-        if descriptor.piece.is_fragment() || descriptor.segment.length < LENGTH + LEAST {
-            return None;
-        }
-        let end = descriptor.at.wrapping_add(descriptor.length);
-        Self::parse(packet.read(end.wrapping_sub(LENGTH))?, magic)
     }
 }
 
