@@ -128,14 +128,22 @@ fn by_window<E: Env>(env: &E, visit: &mut Visit) -> Result<(), Reason> {
 }
 
 /// A segment without a good trailer on a proven flow.
+#[expect(
+    clippy::redundant_closure,
+    reason = "a function that is handed over is called, not inlined, and kernel 6.1 takes no call under a lock"
+)]
 #[inline(always)]
 fn oppose<E: Env>(env: &E, visit: &mut Visit) {
-    if with_flow(env, visit, proof::oppose) {
+    if with_flow(env, visit, |flow, sender, rule| proof::oppose(flow, sender, rule)) {
         visit.guard.turned = Turn::NoTrailer as u8;
     }
 }
 
 /// Takes a packet that has passed, and that its flow's record has learned from, into what its guards remember.
+#[expect(
+    clippy::redundant_closure,
+    reason = "a function that is handed over is called, not inlined, and kernel 6.1 takes no call under a lock"
+)]
 #[inline(always)]
 pub fn learn<E: Env>(env: &E, visit: &mut Visit) {
     if visit.guard.wants & wants::ESTABLISHED == 0 {
@@ -161,7 +169,7 @@ pub fn learn<E: Env>(env: &E, visit: &mut Visit) {
     if visit.descriptor.segment.flags & (flags::SYN | flags::ACK) == flags::SYN | flags::ACK {
         handshake(env, visit);
     } else if Saw::proves(saw) {
-        if with_flow(env, visit, proof::support) {
+        if with_flow(env, visit, |flow, sender, rule| proof::support(flow, sender, rule)) {
             visit.guard.turned = Turn::Proven as u8;
         }
     } else if saw == Saw::Other as u8 {
