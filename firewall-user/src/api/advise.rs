@@ -78,6 +78,9 @@ pub struct AdvisedRule {
     pub from: Vec<String>,
     pub to: Vec<String>,
     pub service: Vec<String>,
+    /// Guards of the bypass: empty where it is not known what the streams carry.
+    #[serde(default)]
+    pub guard: Vec<String>,
     pub expires: String,
     pub because: String,
     /// Rule it must stand before, which would take its packets otherwise.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use firewall_common::{
+    application::Application,
     flow::{Inspection, flow_marks},
     rule::Action,
     wire::protocol,
@@ -102,7 +103,7 @@ pub(super) fn advice(group: &[Observed], place: &Place<'_>, legend: &Legend, sec
         reasons,
         first_seconds_ago: ago(group.iter().map(|one| one.first).min().unwrap_or(now.monotonic_ns)),
         last_seconds_ago: ago(group.iter().map(|one| one.last).max().unwrap_or(now.monotonic_ns)),
-        instead: instead(looks, group, place, &flows),
+        instead: instead(looks, group, place, &flows, judged.as_ref().is_ok_and(|rule| !rule.guard.is_empty())),
         flows: listed(flows),
         admitted_by: place.admitted_by(),
         no_rule: judged.as_ref().err().cloned(),
@@ -151,11 +152,19 @@ fn rule(group: &[Observed], place: &Place<'_>, looks: Looks, seconds: u64, now: 
         from: vec![format!("{from_zone} {}", clients.join(", "))],
         to: vec![format!("{to_zone} {}", ip(&to))],
         service: vec![first.port.map_or_else(|| CLIENT_PORTS.to_owned(), |port| format!("tcp/{port}"))],
+        guard: guards(group, looks),
         expires: end(now.realtime, seconds),
         because: format!("advised {}: {}; {refused} packets were refused", now.realtime.strftime("%Y-%m-%d"), looks.words()),
         before: admitting.name.clone(),
         toml: String::new(),
     })
+}
+
+/// Guards of the bypass. Where the first data of every flow had the trailer of IPsec over TCP, nothing else needs to be let through.
+fn guards(group: &[Observed], looks: Looks) -> Vec<String> {
+    let carries = |one: &Observed| one.live.as_ref().is_some_and(|(_, live)| live.flow.application == Application::Ctcp as u8);
+    let guarded = matches!(looks, Looks::FakeTcp) && group.iter().all(carries);
+    if guarded { vec![Application::Ctcp.name().to_owned()] } else { Vec::new() }
 }
 
 /// A name for the advice and its rule: what it is, the server, the port.
@@ -171,10 +180,10 @@ fn basic_name(group: &[Observed], looks: Looks) -> String {
 }
 
 /// What is better than a rule.
-fn instead(looks: Looks, group: &[Observed], place: &Place<'_>, flows: &[(u64, AdvisedFlow)]) -> Vec<String> {
+fn instead(looks: Looks, group: &[Observed], place: &Place<'_>, flows: &[(u64, AdvisedFlow)], guarded: bool) -> Vec<String> {
     let port = group.first().and_then(|one| one.port).map_or_else(String::new, |port| format!(" port={port}"));
     let admitting = place.rule.map_or_else(|| "the rule".to_owned(), |rule| format!("rule `{}`", rule.name));
-    let ctcp = flows.iter().any(|(_, flow)| flow.application.as_deref() == Some("ctcp"));
+    let ctcp = flows.iter().any(|(_, flow)| flow.application.as_deref() == Some(Application::Ctcp.name()));
     let mut words = match looks {
         Looks::FakeTcp => vec![
             "mend the loss: without one lost packet such a stream needs nothing".to_owned(),
@@ -191,8 +200,10 @@ fn instead(looks: Looks, group: &[Observed], place: &Place<'_>, flows: &[(u64, A
         }
         Looks::Unknown => vec![format!("`weir events kind=dropped{port}` shows the numbers of each refusal")],
     };
-    if ctcp {
-        words.push("it carries the trailer of cTCP: `guard = \"ctcp\"` keeps everything else out of the bypass".to_owned());
+    if ctcp && !guarded {
+        words.push(
+            "some of it carries the trailer of cTCP: for that, `guard = \"ctcp\"` keeps everything else out of the bypass".to_owned(),
+        );
     }
     words
 }
@@ -207,7 +218,7 @@ pub(super) fn request(name: &str, rule: &AdvisedRule) -> BypassAdd {
         because: Some(rule.because.clone()),
         expires: Some(rule.expires.clone()),
         idle_timeout: None,
-        guard: Vec::new(),
+        guard: rule.guard.clone(),
         before: Some(rule.before.clone()),
         file: None,
     }

@@ -57,6 +57,7 @@ struct Rule {
     from: Vec<String>,
     to: Vec<String>,
     service: Vec<String>,
+    guard: Vec<String>,
     before: String,
 }
 
@@ -102,6 +103,7 @@ pub fn fake_tcp(binary: &Path) -> Result<String> {
     let (advice, rule) = the_rule(&weir, "fake-tcp")?;
     let expected = (vec![format!("{OUTSIDE} {CLIENT}")], vec![format!("{INSIDE} {SERVER}")], vec![format!("tcp/{CTCP_PORT}")]);
     ensure!((rule.from.clone(), rule.to.clone(), rule.service.clone()) == expected, "it is not the narrowest rule: {rule:?}");
+    ensure!(rule.guard == ["ctcp"], "what proves to be IPsec over TCP is not asked to go on proving it: {rule:?}");
     ensure!(rule.before == "vpn" && advice.why.contains("never filled"), "{advice:?}");
     let shown = weir.show("advise")?;
     ensure!(shown.contains("[[rule]]") && shown.contains(&advice.name), "a person is shown no rule: {shown}");
