@@ -6,7 +6,7 @@ use firewall_common::{
     seq::Seq,
 };
 
-use super::{Confidence, Finding, Looks, NOISE, many};
+use super::{Confidence, Finding, Looks, NOISE, handshake, many};
 
 /// Segments past the window from which on a stream is judged. A sender that goes on so long after its window has ended does not heed windows;
 /// one or two may be probes or late duplicates.
@@ -25,6 +25,8 @@ pub struct Connection<'e> {
     evidence: &'e Evidence,
     /// Both records as they are now, or as they were with the last refusal: of the low endpoint, and of the high one.
     now: [Numbers; 2],
+    /// What its handshake has in common with tunnels that are no TCP.
+    hint: Option<&'static str>,
 }
 
 /// One direction of it: what one endpoint sends to the other.
@@ -39,7 +41,8 @@ impl<'e> Connection<'e> {
     /// `live`: the flow's record, if it is still there.
     #[must_use]
     pub fn new(evidence: &'e Evidence, live: Option<&Flow>) -> Self {
-        let now = match live.filter(|flow| flow.created == evidence.created) {
+        let live = live.filter(|flow| flow.created == evidence.created);
+        let now = match live {
             Some(flow) => {
                 let low_first = flow.has(flow_flags::INITIATOR_LOW);
                 let (low, high) = if low_first { (&flow.initiator, &flow.responder) } else { (&flow.responder, &flow.initiator) };
@@ -51,7 +54,7 @@ impl<'e> Connection<'e> {
             }
             None => [evidence.low.latest, evidence.high.latest],
         };
-        Self { evidence, now }
+        Self { evidence, now, hint: live.and_then(handshake::hint) }
     }
 
     /// What the initiator sends, and what the responder does.
@@ -135,7 +138,7 @@ pub fn connection(connection: &Connection<'_>) -> Finding {
         return Finding::new(Looks::Unknown, Confidence::Low, why);
     }
     if let Some((who, direction)) = directions.iter().filter(|(_, it)| it.is_fake()).max_by_key(|(_, it)| it.sender.past_window) {
-        return fake(who, direction);
+        return fake(who, direction, connection.hint);
     }
     for (who, direction) in &directions {
         if direction.lacks_acknowledgements() {
@@ -158,7 +161,7 @@ pub fn connection(connection: &Connection<'_>) -> Finding {
     others(&directions)
 }
 
-fn fake(who: &str, direction: &Direction<'_>) -> Finding {
+fn fake(who: &str, direction: &Direction<'_>, hint: Option<&str>) -> Finding {
     let Direction { sender, .. } = direction;
     let missing = Seq(sender.before.end).distance(Seq(sender.peer_ack));
     let asks = if direction.receiver_now.duplicate_acks >= DUPLICATE_ACKS {
@@ -172,12 +175,15 @@ fn fake(who: &str, direction: &Direction<'_>) -> Finding {
         0 => "nothing was sent again".to_owned(),
         times => format!("hardly anything was sent again ({times} times)"),
     };
-    let why = format!(
+    let mut why = format!(
         "A hole of the {who}'s data {missing} bytes before the window's end, {lost}, was never filled: {asks}, {again}, and {} past the window followed, \
          {} of them in order. A TCP stack would have retransmitted and stopped.",
         many(sender.past_window, "segment"),
         sender.in_order
     );
+    if let Some(hint) = hint {
+        why = format!("{why} {hint}");
+    }
     let confidence = if sender.past_window >= MANY_PAST { Confidence::High } else { Confidence::Medium };
     Finding::new(Looks::FakeTcp, confidence, why)
 }

@@ -5,6 +5,7 @@
 //! sending packets blindly: an attacker who sees nothing of a connection must not talk anybody into opening the firewall for it.
 
 mod flow;
+mod handshake;
 mod strays;
 
 pub use flow::{Connection, connection};
