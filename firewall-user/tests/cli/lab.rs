@@ -328,7 +328,18 @@ impl Lab {
 
     /// Sends a datagram from this port of the client to the box's port 7000, where nobody need listen.
     pub fn send_datagram(&self, from: u16, data: &[u8]) {
-        let sender = inside(&self.client, || UdpSocket::bind(("0.0.0.0", from))).expect("a socket");
+        // A child that another test has forked, and that has yet to become its program, holds the port's last socket a moment longer.
+        let patience = Instant::now() + Duration::from_secs(5);
+        let bind = || match UdpSocket::bind(("0.0.0.0", from)) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < patience => None,
+            bound => Some(bound.expect("a socket")),
+        };
+        let sender = loop {
+            if let Some(sender) = inside(&self.client, bind) {
+                break sender;
+            }
+            thread::sleep(Duration::from_millis(10));
+        };
         sender.send_to(data, (BOX, 7000)).expect("sent");
     }
 
