@@ -7,6 +7,7 @@ use firewall_common::{
     env::Arrival,
     evidence::{CONVERSATIONS, MAX_STRANGERS, Table},
     flow::{FlowKey, Inspection, NO_SCALE},
+    normalize::{Profile, checks},
     rule::Action,
     seq::Seq,
     testing::{
@@ -125,6 +126,58 @@ fn a_stream_that_nothing_sends_again_is_no_tcp() {
             assert!(finding.looks == Looks::FakeTcp && finding.confidence == Confidence::High && finding.sure(), "{finding:?}");
             assert!(finding.why.contains("was never filled") && finding.why.contains("nothing was sent again"), "{finding:?}");
         }
+    }
+}
+
+/// A tunnel whose sender goes back to the hole and sends new data there, under a profile that compares what is sent again.
+fn rewinding_stream(lab: &Lab, frozen: bool) {
+    let (client, server) = ((CLIENT, 40_001), (SERVER, 4_000));
+    lab.handshake(client, server, [1_000, 5_000]);
+    let mut fill = 0_u8;
+    let mut send = |seq: u32| {
+        fill += 1;
+        lab.0.advance(MILLISECOND);
+        let mut frame = Packet::tcp(Family::V4, client, server, &segment(flags::ACK, seq, 5_001, 1_000)).build();
+        frame.patch_transport(20, &[fill; 100]);
+        lab.0.judge(&frame.bytes, IN).passes()
+    };
+    for round in 0..6 {
+        for number in 0..4 {
+            // Behind the firewall the first of each round is lost: the receiver waits for it, and gets something else.
+            let passes = send(1_001 + number * 1_000);
+            assert_eq!(passes, round == 0, "round {round}, segment {number}");
+        }
+        (0..3).for_each(|_| assert!(lab.send(server, client, segment(flags::ACK, 5_001, 1_001, 0))));
+    }
+    if !frozen {
+        assert!(lab.send(server, client, segment(flags::ACK, 5_001, 5_001, 0)));
+    }
+}
+
+fn comparing() -> Lab {
+    let profile = Profile { checks: checks::RETRANSMISSION, ..Profile::OFF };
+    Lab(World::under(&Tables::everything(Action::Allow, Inspection::Strict).with_profile(profile)))
+}
+
+#[test]
+fn a_stream_that_sends_other_data_under_old_numbers_is_no_tcp() {
+    let lab = comparing();
+    rewinding_stream(&lab, true);
+    let flows = lab.flows();
+    assert_eq!(flows.len(), 1);
+    for finding in flows.values() {
+        assert!(finding.looks == Looks::FakeTcp && finding.sure(), "{finding:?}");
+        assert!(finding.why.contains("other data under the same numbers, 20 times"), "{finding:?}");
+    }
+}
+
+/// The very same segments, put into a connection that goes on without them.
+#[test]
+fn other_data_under_old_numbers_is_an_injection_where_the_connection_goes_on() {
+    let lab = comparing();
+    rewinding_stream(&lab, false);
+    for finding in lab.flows().values() {
+        assert!(finding.looks == Looks::Injection && !finding.sure(), "{finding:?}");
     }
 }
 

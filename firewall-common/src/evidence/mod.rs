@@ -91,7 +91,7 @@ pub mod marks {
     pub const ANSWERED: u8 = 1 << 2;
 }
 
-const _: () = assert!(size_of::<Evidence>() == 312);
+const _: () = assert!(size_of::<Evidence>() == 320);
 
 impl Evidence {
     /// Sets all of it to zero, word by word: the compiler would make one call of it, to a loop over bytes.

@@ -12,7 +12,8 @@ use crate::{
     visit::Visit,
 };
 
-/// Whether a drop is one that a stateful check of TCP makes, and that a bypass would not.
+/// Whether a drop is one that a stateful check of TCP makes, and that a bypass would not: unless its rule names a profile, it compares no
+/// repetitions either.
 #[inline(always)]
 #[must_use]
 pub const fn concerns(reason: Reason) -> bool {
@@ -28,6 +29,7 @@ pub const fn concerns(reason: Reason) -> bool {
             | Reason::TcpSynAckOutOfOrder
             | Reason::TcpDataPastFin
             | Reason::TcpPawsFail
+            | Reason::TcpBadRetransmission
     )
 }
 

@@ -38,6 +38,8 @@ pub struct Side {
     pub past_window: u32,
     /// with an acknowledgement of what was never seen,
     pub invalid_ack: u32,
+    /// with other data than was sent under the same numbers before,
+    pub rewound: u32,
     /// resets,
     pub resets: u32,
     /// with SYN.
@@ -107,6 +109,7 @@ impl Side {
         match reason {
             Reason::TcpSeqPastWindow => count(&mut self.past_window),
             Reason::TcpInvalidAck => count(&mut self.invalid_ack),
+            Reason::TcpBadRetransmission => count(&mut self.rewound),
             _ => {}
         }
         if segment.has(flags::RST) {

@@ -13,6 +13,8 @@ use super::{Confidence, Finding, Looks, NOISE, handshake, many};
 const FEW_PAST: u32 = 8;
 /// From here on there is no doubt left that chance could be.
 const MANY_PAST: u32 = 32;
+/// Times other data was sent under the same numbers. A blind attacker would have to meet the very beginning of a segment each time.
+const FEW_REWOUND: u32 = 3;
 /// Acknowledgements a receiver repeats before a sender of TCP retransmits (RFC 5681 §3.2).
 const DUPLICATE_ACKS: u16 = 3;
 /// The first refused number must lie as near to what its sender has sent: a blind attacker meets such a place once in 65 536 times. A smaller
@@ -110,6 +112,11 @@ impl Direction<'_> {
         self.sender.past_window >= FEW_PAST && self.sender.ahead <= near && self.sender.in_order >= self.sender.past_window / 2
     }
 
+    /// It goes back to where its receiver waits, and sends something else there: no TCP does, and the check of repetitions refuses it each time.
+    const fn rewinds(&self) -> bool {
+        self.sender.rewound >= FEW_REWOUND && self.has_hole() && !self.goes_on() && self.receiver_waits()
+    }
+
     fn is_fake(&self) -> bool {
         self.runs_past() && self.has_hole() && !self.goes_on() && self.receiver_waits() && self.sent_again() <= self.sender.past_window / 8
     }
@@ -139,6 +146,9 @@ pub fn connection(connection: &Connection<'_>) -> Finding {
     }
     if let Some((who, direction)) = directions.iter().filter(|(_, it)| it.is_fake()).max_by_key(|(_, it)| it.sender.past_window) {
         return fake(who, direction, connection.hint);
+    }
+    if let Some((who, direction)) = directions.iter().find(|(_, it)| it.rewinds()) {
+        return rewound(who, direction, connection.hint);
     }
     for (who, direction) in &directions {
         if direction.lacks_acknowledgements() {
@@ -181,11 +191,19 @@ fn fake(who: &str, direction: &Direction<'_>, hint: Option<&str>) -> Finding {
         many(sender.past_window, "segment"),
         sender.in_order
     );
-    if let Some(hint) = hint {
-        why = format!("{why} {hint}");
-    }
+    why.extend(hint.map(|hint| format!(" {hint}")));
     let confidence = if sender.past_window >= MANY_PAST { Confidence::High } else { Confidence::Medium };
     Finding::new(Looks::FakeTcp, confidence, why)
+}
+
+fn rewound(who: &str, direction: &Direction<'_>, hint: Option<&str>) -> Finding {
+    let mut why = format!(
+        "The {who} went back to what the other side has not acknowledged, and sent other data under the same numbers, {} times. A TCP stack would have \
+         sent the same again.",
+        direction.sender.rewound
+    );
+    why.extend(hint.map(|hint| format!(" {hint}")));
+    Finding::new(Looks::FakeTcp, Confidence::Medium, why)
 }
 
 /// Neither of the two that a bypass cures.
