@@ -10,12 +10,12 @@ mod lone;
 mod root;
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
-use bursts::{XDP_DROP, XDP_PASS, hits, send};
+use bursts::{Sent, XDP_DROP, XDP_PASS, hits, send};
 use firewall_common::{
     counter::Counters,
     reason::Reason,
@@ -94,12 +94,12 @@ fn no_packet_is_judged_by_parts_of_two_policies() {
     let maps = lone.dataplane.maps();
     let mut slots = Slots::read(maps).expect("the tries can be read");
     slots.switch(maps, &policies[0]).expect("the first policy");
-    let (stop, dropped, allowed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let (stop, dropped, allowed) = (AtomicBool::new(false), Sent::default(), Sent::default());
     thread::scope(|scope| {
-        scope.spawn(|| send(&lone.program(), &frame(DROPPED), Some(XDP_DROP), &stop, &dropped));
-        scope.spawn(|| send(&lone.program(), &frame(ALLOWED), Some(XDP_PASS), &stop, &allowed));
+        scope.spawn(|| send(&lone.program(), &frame(DROPPED), &stop, &dropped));
+        scope.spawn(|| send(&lone.program(), &frame(ALLOWED), &stop, &allowed));
         let wait = || thread::sleep(Duration::from_micros(10));
-        while dropped.load(Ordering::Relaxed) == 0 || allowed.load(Ordering::Relaxed) == 0 {
+        while dropped.packets() == 0 || allowed.packets() == 0 {
             wait();
         }
         for swap in 1..=SWAPS {
@@ -111,7 +111,8 @@ fn no_packet_is_judged_by_parts_of_two_policies() {
         }
         stop.store(true, Ordering::Relaxed);
     });
-    let (dropped, allowed) = (dropped.into_inner(), allowed.into_inner());
+    assert!(dropped.ended_with(&[XDP_DROP]) && allowed.ended_with(&[XDP_PASS]), "{dropped:?}, {allowed:?}");
+    let (dropped, allowed) = (dropped.packets(), allowed.packets());
     println!("{SWAPS} swaps under {dropped} packets to be dropped and {allowed} to be allowed");
     judge(maps, dropped, allowed);
 }
