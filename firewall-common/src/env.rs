@@ -245,11 +245,11 @@ pub trait Env: Policies {
     }
 
     /// Stage *recognize*, after tracking: [`application::learn()`].
-    fn learn(&self, visit: &mut Visit)
+    fn learn<P: Packet>(&self, packet: &P, visit: &mut Visit)
     where
         Self: Sized,
     {
-        application::learn(self, visit);
+        application::learn(packet, self, visit);
     }
 
     /// Stage *normalize*, after tracking: [`normalize::remember`].

@@ -163,7 +163,7 @@ fn tracked_to_its_end<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit,
         env.observe(packet, visit);
     }
     if application::note(visit, outcome) {
-        env.learn(visit);
+        env.learn(packet, visit);
     }
     if matches!(outcome.event, Event::Over) {
         limit::close(env, &visit.descriptor.key);

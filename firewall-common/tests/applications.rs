@@ -466,6 +466,103 @@ fn who_goes_on_past_the_window_is_no_tcp() {
     }
 }
 
+/// Bytes that no two datagrams have in common.
+fn datagram(number: u32, length: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(number.into());
+    (0..length).map(|_| random.u8(..)).collect()
+}
+
+#[test]
+fn who_sends_other_data_under_old_numbers_is_no_tcp() {
+    for level in [Inspection::Strict, Inspection::Tolerant, Inspection::Bypass] {
+        for side in [0, 1] {
+            // All of it has one number: the second segment comes again, and three more are each another one.
+            let mut tunnel = Connection::open(&Tables::everything(Action::Allow, level), Family::V6, 443);
+            let (seq, ack) = (Seq(tunnel.next[side]), Seq(tunnel.next[1 - side]));
+            tunnel.send(side, &datagram(0, 1_200));
+            for number in 1..5 {
+                assert_eq!(tunnel.application(), None, "{level:?}: after {number} segments");
+                tunnel.pass(side, seq, ack, flags::ACK, &datagram(number, 1_200 - 100 * number as usize));
+            }
+            assert_eq!(tunnel.application(), Some(Application::FakeTcp), "{level:?}, side {side}");
+            assert_eq!((tunnel.flow().signs, tunnel.flow().mark), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn a_number_may_serve_a_few_segments_and_then_the_next_one_does() {
+    for seed in 0..50 {
+        // It goes on, by what it sent last, with every fifth segment or so.
+        let mut random = fastrand::Rng::with_seed(seed);
+        let tunnel = Connection::strict(443);
+        let (mut seq, ack) = (Seq(tunnel.next[0]), Seq(tunnel.next[1]));
+        let mut sent = 0;
+        while tunnel.application().is_none() && sent < 200 {
+            let data = datagram(sent, random.usize(40..1_400));
+            tunnel.pass(0, seq, ack, flags::ACK, &data);
+            if random.u8(0..5) == 0 {
+                seq = seq.add(data.len() as u32);
+            }
+            sent += 1;
+        }
+        assert_eq!(tunnel.application(), Some(Application::FakeTcp), "seed {seed}");
+    }
+}
+
+#[test]
+fn who_repeats_what_it_sent_is_a_tcp_however_it_cuts_it() {
+    let stream = datagram(1, 400_000);
+    for (seed, level) in [(1, Inspection::Strict), (2, Inspection::Bypass)] {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut connection = Connection::open(&Tables::everything(Action::Allow, level), Family::V4, 443);
+        let (begin, ack, mut sent) = (Seq(connection.next[0]), Seq(connection.next[1]), 0);
+        let mut again = 0;
+        while sent + 1_400 < stream.len() {
+            let length = random.usize(1..1_400);
+            connection.send(0, &stream[sent..sent + length]);
+            sent += length;
+            // Some of what was sent last, twice or three times, from places that are near each other or the same.
+            let at = sent - random.usize(1..=sent.min(3_000));
+            for _ in 0..random.usize(0..4) {
+                let at = at + if random.bool() { 0 } else { random.usize(0..(sent - at)) };
+                let length = random.usize(1..=(sent - at).min(1_400));
+                connection.pass(0, begin.add(at as u32), ack, flags::ACK, &stream[at..at + length]);
+                again += 1;
+            }
+            connection.send(1, &[]);
+        }
+        assert_eq!(connection.application(), None, "{level:?}: {again} came again");
+        assert!(again > 500 && connection.flow().initiator.retransmitted > 500);
+    }
+}
+
+#[test]
+fn the_same_again_or_too_little_of_it_takes_signs_back_or_is_none() {
+    let mut connection = Connection::strict(443);
+    let (seq, ack) = (Seq(connection.next[0]), Seq(connection.next[1]));
+    let again = |connection: &Connection, number, length| connection.pass(0, seq, ack, flags::ACK, &datagram(number, length));
+    connection.send(0, &datagram(0, 100));
+    for _ in 0..5 {
+        // Two signs of three, and then what came last once more.
+        for number in [1, 2, 3, 3] {
+            again(&connection, number, 100);
+        }
+        assert_eq!((connection.application(), connection.flow().signs), (None, 0));
+    }
+    for number in 0..20 {
+        again(&connection, number, 31);
+    }
+    assert_eq!((connection.application(), connection.flow().signs), (None, 0), "what is so short is not compared");
+    // What every number has only once more is what a sender does that has lost them all.
+    for number in 0..40 {
+        let at = Seq(connection.next[0]);
+        connection.send(0, &datagram(number, 100));
+        connection.pass(0, at, ack, flags::ACK, &datagram(100 + number, 100));
+    }
+    assert_eq!(connection.application(), None);
+}
+
 #[test]
 fn a_flood_of_trailers_changes_nothing_for_others() {
     for level in [Inspection::Strict, Inspection::Bypass] {

@@ -550,7 +550,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
-    fn learn(&self, visit: &mut Visit) {
+    fn learn<P: Packet>(&self, _packet: &P, visit: &mut Visit) {
         self.context.learn(visit);
     }
 

@@ -194,8 +194,8 @@ fn look<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut Vi
 
 /// [`application::learn()`], likewise.
 #[inline(always)]
-fn learn<P: Packet, C: Stages>(_packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit) -> Result<(), Reason> {
-    application::learn(kernel, visit);
+fn learn<P: Packet, C: Stages>(packet: &P, kernel: &Kernel<'_, C>, visit: &mut Visit) -> Result<(), Reason> {
+    application::learn(packet, kernel, visit);
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use super::{Application, behaviour, of_protocol, sights};
 use crate::{
     env::Env,
     flow::{Flow, FlowKey, Sender, features},
+    packet::Packet,
     parse::Kind,
     seq::Seq,
     visit::Visit,
@@ -21,8 +22,11 @@ pub const MOST_LOOKS: u8 = 8;
 
 /// Takes what was seen of a packet into its flow's record, wherever that is by now.
 #[inline(always)]
-pub fn learn<E: Env>(env: &E, visit: &Visit) {
+pub fn learn<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) {
     let signs = env.applications(visit.slot()).map_or(0, |settings| settings.fake_tcp_signs);
+    if signs != 0 && visit.sight.seen & (sights::AGAIN | sights::LOOKED) == sights::AGAIN {
+        visit.sight.tag = behaviour::digest(packet, env, &visit.descriptor);
+    }
     if let Some(found) = env.established(&visit.descriptor.key) {
         env.with_established(&found, |flow| take(flow, visit, signs));
     } else if visit.sight.has(sights::LOOKED)

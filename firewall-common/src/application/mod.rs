@@ -92,7 +92,8 @@ impl Application {
 pub struct Sight {
     /// [`sights`].
     pub seen: u16,
-    /// With [`sights::SIGN`]: a digest of what stays the same in its direction, or 0 where nothing does.
+    /// With [`sights::SIGN`]: a digest of what stays the same in its direction, or 0 where nothing does. Otherwise with [`sights::AGAIN`], once
+    /// that is learned: a digest of the data's first bytes, or 0 where there are too few.
     pub tag: u16,
     /// The [`Application`] that this packet alone proves, as a number, or 0.
     pub application: u8,

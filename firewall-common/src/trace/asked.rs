@@ -321,11 +321,11 @@ impl<E: Env> Env for Recorder<'_, E> {
         }
     }
 
-    fn learn(&self, visit: &mut Visit) {
-        let known =
-            || self.flow_of(&visit.descriptor.key).map_or(0, |seen| if let Seen::Flow { flow, .. } = seen { flow.application } else { 0 });
+    fn learn<P: Packet>(&self, packet: &P, visit: &mut Visit) {
+        let key = visit.descriptor.key;
+        let known = || self.flow_of(&key).map_or(0, |seen| if let Seen::Flow { flow, .. } = seen { flow.application } else { 0 });
         let before = known();
-        application::learn(self.env, visit);
+        application::learn(packet, self.env, visit);
         let after = known();
         if after != before {
             self.note(Seen::Recognized(after));

@@ -3,6 +3,7 @@
 //! Rows named in [`REQUIRED`] are the reliability notes' list; `nf/…` are the behaviours Linux's connection tracking is tested for,
 //! written anew; `corpus/…` are packets of known attacks that no other row has; `own/…` are ours. What single packets cannot show names its tests.
 
+mod application;
 mod bypass;
 mod close;
 pub mod corpus;
@@ -93,6 +94,7 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
         neighbour::ROWS,
         ipsec::ROWS,
         guard::ROWS,
+        application::ROWS,
         corpus::tracked::ROWS,
         corpus::normalized::ROWS,
     ]
