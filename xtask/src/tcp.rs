@@ -13,6 +13,7 @@ use crate::{
     ctcp::endpoint::Role,
     pattern::Pattern,
     report::{Line, Second, Totals},
+    test::network::waited,
 };
 
 /// Seed of the bytes that travel.
@@ -108,7 +109,7 @@ fn send(arguments: &Arguments) -> Result<Totals> {
     stream.shutdown(Shutdown::Write).context("cannot end the transfer")?;
     // The server closes when it has read everything.
     stream.set_read_timeout(Some(REST))?;
-    if stream.read(&mut [0; 1]).context("the server did not confirm the end of the transfer")? != 0 {
+    if waited(|| stream.read(&mut [0; 1])).context("the server did not confirm the end of the transfer")? != 0 {
         bail!("the server answered with data, which it never sends");
     }
     Ok(Totals { sent, ..Totals::default() })

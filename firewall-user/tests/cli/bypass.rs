@@ -9,6 +9,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use xtask::test::network::waited;
 
 use crate::lab::{Lab, eventually, in_lab};
 
@@ -54,7 +55,7 @@ fn send(from: &mut TcpStream, to: &mut TcpStream) {
 fn arrives(near: &mut TcpStream, far: &mut TcpStream) -> bool {
     near.write_all(b"y").expect("written");
     far.set_read_timeout(Some(Duration::from_secs(1))).expect("a timeout");
-    match far.read(&mut [0; 8]) {
+    match waited(|| far.read(&mut [0; 8])) {
         Ok(count) => count > 0,
         Err(error) if error.kind() == ErrorKind::WouldBlock => false,
         Err(error) => panic!("{error}"),

@@ -15,6 +15,7 @@ use serde_json::Value;
 use xtask::{
     command,
     netns::{End, Namespace, join},
+    test::network::waited,
 };
 
 /// How long anything may take before a test gives up on it.
@@ -323,7 +324,7 @@ impl Lab {
         receiver.set_read_timeout(Some(Duration::from_millis(300))).expect("a timeout");
         let sender = inside(&self.client, || UdpSocket::bind("0.0.0.0:0")).expect("a socket");
         sender.send_to(b"x", (BOX, port)).expect("sent");
-        receiver.recv(&mut [0; 8]).is_ok()
+        waited(|| receiver.recv(&mut [0; 8])).is_ok()
     }
 
     /// Sends a datagram from this port of the client to the box's port 7000, where nobody need listen.

@@ -12,7 +12,10 @@ use anyhow::{Context, Result, bail, ensure};
 use socket2::{SockRef, TcpKeepalive};
 
 use super::kind::{Closer, Kind, Script};
-use crate::{pattern::Pattern, test::stream::joined};
+use crate::{
+    pattern::Pattern,
+    test::{network::waited, stream::joined},
+};
 
 /// A connection on which nothing moves for so long has stalled, however bad its path is.
 const STALLED: Duration = Duration::from_secs(30);
@@ -294,7 +297,7 @@ fn shut(stream: &TcpStream) -> Result<()> {
 
 /// Nothing but the orderly end follows.
 fn ended(mut stream: &TcpStream) -> Result<()> {
-    match stream.read(&mut [0; 1]).context("the end of the connection does not arrive")? {
+    match waited(|| stream.read(&mut [0; 1])).context("the end of the connection does not arrive")? {
         0 => Ok(()),
         _ => bail!("data arrived instead of the end of the connection"),
     }

@@ -13,6 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
+use super::network::waited;
 use super::{
     lab::wait_for,
     stream::{Pair, joined},
@@ -94,7 +95,7 @@ fn send(mut stream: TcpStream, shared: &Shared) -> Result<u64> {
         sent += u64::try_from(CHUNK).unwrap_or(0);
     }
     stream.shutdown(Shutdown::Write).context("cannot end the transfer")?;
-    match stream.read(&mut [0; 1]).context("the receiver did not close")? {
+    match waited(|| stream.read(&mut [0; 1])).context("the receiver did not close")? {
         0 => Ok(sent),
         _ => bail!("the receiver sent data"),
     }

@@ -7,6 +7,7 @@
 
 use std::{
     fs::File,
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::fd::AsFd,
     thread,
@@ -32,6 +33,20 @@ pub const INSIDE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 3];
 pub const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 4];
 /// An address inside that nobody has. Frames to it are sent all the same.
 pub const NOBODY: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 99);
+
+/// What a call comes to that waits on a socket. One that has a timeout is left early, and not gone on with, when its thread is woken for something
+/// else meanwhile.
+///
+/// # Errors
+/// Those of the call, but for that one.
+pub fn waited<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {

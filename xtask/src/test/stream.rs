@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use socket2::SockRef;
 
+use super::network::waited;
 use crate::pattern::Pattern;
 
 /// No read or write of a test blocks longer.
@@ -120,7 +121,7 @@ fn receive(mut stream: &TcpStream, bytes: u64, seed: u64) -> Result<()> {
 
 /// Nothing but the orderly end follows.
 pub fn ended(stream: &mut TcpStream) -> Result<()> {
-    match stream.read(&mut [0; 1]).context("the end of the connection does not arrive")? {
+    match waited(|| stream.read(&mut [0; 1])).context("the end of the connection does not arrive")? {
         0 => Ok(()),
         _ => bail!("data arrived instead of the end of the connection"),
     }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::test::{
     lab::{Lab, wait_for},
-    network::Family,
+    network::{Family, waited},
 };
 
 /// Everything from the client, inspected strictly.
@@ -81,7 +81,7 @@ fn datagrams(lab: &Lab, family: Family, port: u16, sent: &[Vec<u8>], application
     let mut buffer = [0; 1_000];
     for datagram in sent {
         client.send(datagram)?;
-        let length = server.recv(&mut buffer).with_context(|| format!("no datagram at port {port}, {family:?}"))?;
+        let length = waited(|| server.recv(&mut buffer)).with_context(|| format!("no datagram at port {port}, {family:?}"))?;
         ensure!(buffer[..length] == datagram[..], "another datagram arrived");
     }
     let mut seen = None;

@@ -10,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 use super::ALLOWED;
 use crate::test::{
     lab::{Lab, wait_for},
-    network::Family,
+    network::{Family, waited},
     stream::{ended, transfer},
 };
 
@@ -51,7 +51,7 @@ pub fn reset(lab: &mut Lab) -> Result<String> {
     let pair = lab.pair(Family::V4, ALLOWED)?;
     pair.exchange()?;
     let mut server = pair.reset()?;
-    match server.read(&mut [0; 1]) {
+    match waited(|| server.read(&mut [0; 1])) {
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
         other => bail!("the server saw {other:?} instead of a reset"),
     }

@@ -15,7 +15,7 @@ use crate::{
     pattern::Pattern,
     test::{
         lab::Lab,
-        network::{Family, inside},
+        network::{Family, inside, waited},
     },
 };
 
@@ -28,9 +28,10 @@ pub fn udp(lab: &mut Lab) -> Result<String> {
             let sent = round.to_be_bytes();
             client.send(&sent)?;
             let mut buffer = [0; 100];
-            let (length, from) = server.recv_from(&mut buffer).with_context(|| format!("no datagram at the server, {family:?}"))?;
+            let (length, from) =
+                waited(|| server.recv_from(&mut buffer)).with_context(|| format!("no datagram at the server, {family:?}"))?;
             server.send_to(&buffer[..length], from)?;
-            let length = client.recv(&mut buffer).with_context(|| format!("no datagram back at the client, {family:?}"))?;
+            let length = waited(|| client.recv(&mut buffer)).with_context(|| format!("no datagram back at the client, {family:?}"))?;
             ensure!(buffer[..length] == sent, "another datagram came back");
         }
     }

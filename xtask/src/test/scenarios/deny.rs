@@ -10,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 use super::{DENIED, REJECTED};
 use crate::test::{
     lab::Lab,
-    network::{Family, WAN},
+    network::{Family, WAN, waited},
     receiver::Receiver,
     stream::accept_within,
 };
@@ -50,7 +50,7 @@ pub fn rejected(lab: &mut Lab) -> Result<String> {
         let (client, _server) = lab.udp(family, REJECTED)?;
         let start = Instant::now();
         client.send(b"refuse me")?;
-        match client.recv(&mut [0; 10]) {
+        match waited(|| client.recv(&mut [0; 10])) {
             // What Linux makes of "administratively prohibited", in ICMP and in ICMPv6.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EHOSTUNREACH | libc::EACCES)) => {}
             other => bail!("over {family:?} UDP was not refused but saw {other:?}"),

@@ -1,7 +1,7 @@
 //! The end of an idle flow.
 
 use std::{
-    io::{ErrorKind, Write},
+    io::{ErrorKind, Read as _, Write as _},
     time::Duration,
 };
 
@@ -10,7 +10,7 @@ use anyhow::{Result, bail, ensure};
 use super::SHORT_LIVED;
 use crate::test::{
     lab::{Lab, wait_for},
-    network::Family,
+    network::{Family, waited},
 };
 
 pub fn idle(lab: &mut Lab) -> Result<String> {
@@ -22,7 +22,7 @@ pub fn idle(lab: &mut Lab) -> Result<String> {
     pair.client.write_all(b"too late")?;
     wait_for("the late packet counted as tcp-not-syn", || Ok(lab.drops()?.contains_key("tcp-not-syn")))?;
     pair.server.set_read_timeout(Some(Duration::from_millis(300)))?;
-    match std::io::Read::read(&mut pair.server, &mut [0; 10]) {
+    match waited(|| pair.server.read(&mut [0; 10])) {
         Err(error) if error.kind() == ErrorKind::WouldBlock => {}
         other => bail!("the server saw {other:?} although the flow was over"),
     }

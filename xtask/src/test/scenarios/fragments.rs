@@ -14,7 +14,7 @@ use crate::{
     test::{
         frame::{Fragment, Port, udp},
         lab::{Lab, wait_for},
-        network::{CLIENT_MAC, Family, OUTSIDE_MAC, WAN},
+        network::{CLIENT_MAC, Family, OUTSIDE_MAC, WAN, waited},
     },
 };
 
@@ -54,10 +54,11 @@ fn there_and_back(lab: &Lab, family: Family, sent: &[u8]) -> Result<()> {
     let (client, server) = lab.udp(family, ALLOWED)?;
     client.send(sent)?;
     let mut buffer = vec![0; 2 * LENGTH];
-    let (length, from) = server.recv_from(&mut buffer).with_context(|| format!("no whole datagram at the server, {family:?}"))?;
+    let (length, from) =
+        waited(|| server.recv_from(&mut buffer)).with_context(|| format!("no whole datagram at the server, {family:?}"))?;
     ensure!(buffer.get(..length) == Some(sent), "the datagram was damaged, {family:?}");
     server.send_to(sent, from)?;
-    let length = client.recv(&mut buffer).with_context(|| format!("no whole datagram back at the client, {family:?}"))?;
+    let length = waited(|| client.recv(&mut buffer)).with_context(|| format!("no whole datagram back at the client, {family:?}"))?;
     ensure!(buffer.get(..length) == Some(sent), "the datagram was damaged on its way back, {family:?}");
     Ok(())
 }
@@ -85,7 +86,7 @@ impl<'a> Train<'a> {
 
     fn arrives(&self, server: &UdpSocket) -> Result<bool> {
         let mut buffer = vec![0; 2 * LENGTH];
-        match server.recv(&mut buffer) {
+        match waited(|| server.recv(&mut buffer)) {
             Ok(length) if buffer.get(..length) == Some(self.payload) => Ok(true),
             Ok(length) => bail!("a datagram of {length} bytes that nobody sent"),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => Ok(false),
