@@ -31,12 +31,22 @@ pub fn workspace() -> &'static Path {
 
 /// Builds `weir` and returns its path. [`setup::ensure`] comes first.
 pub fn weir(release: bool) -> Result<PathBuf> {
+    weir_with(release.then_some("--release").as_slice())
+}
+
+/// Builds the `weir` that the tests of the command line run: with them, for alone its libraries would have fewer features, and each of them be
+/// built a second time.
+pub fn weir_of_tests() -> Result<PathBuf> {
+    weir_with(&["--test", "cli"])
+}
+
+fn weir_with(more: &[&str]) -> Result<PathBuf> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command
         .current_dir(workspace())
         .args(["build", "--package", "firewall-user", "--bin", "weir", "--message-format", "json-render-diagnostics"])
-        .args(release.then_some("--release"))
+        .args(more)
         .stderr(Stdio::inherit());
     let output = command.output().context("cannot start cargo")?;
     if !output.status.success() {

@@ -17,7 +17,7 @@ mod step;
 pub(crate) mod stream;
 mod suite;
 
-use std::{path::PathBuf, process::ExitCode, time::Instant};
+use std::{path::PathBuf, process::ExitCode, thread, time::Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -30,9 +30,12 @@ use level::Level;
 use scenarios::Scenario;
 use step::Outcome;
 
+/// The nicest a process can be.
+const LEAST_URGENT: i32 = 19;
+
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Levels to run [default: all but peers, in this order]
+    /// Levels to run [default: all but peers]
     #[arg(value_enum, value_name = "LEVEL")]
     levels: Vec<Level>,
     /// Show what would run, and run nothing.
@@ -65,15 +68,38 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         setup::ensure(Need::RealPeers)?;
     }
     let start = Instant::now();
-    let mut outcomes = Vec::new();
-    for level in levels {
-        level.perform(arguments.weir.as_deref(), &arguments.only, &mut outcomes);
-    }
+    let outcomes = perform(&levels, arguments)?;
     print!("{}", step::table(&outcomes, start.elapsed()));
     let (passed, failed) =
         outcomes.iter().fold((0, 0), |(passed, failed), (_, outcome)| (passed + outcome.passed, failed + outcome.failed));
     println!("{passed} passed, {failed} failed");
     Ok(if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs the levels one after the other. What only compiles comes last, beside the emulated machine of the level *oldest* and behind it where both want a
+/// processor: that machine has work for little more than one of them.
+fn perform(levels: &[Level], arguments: &Arguments) -> Result<Outcomes> {
+    let (compiling, others): (Vec<Level>, Vec<Level>) = levels.iter().partition(|level| level.only_compiles());
+    let (emulated, others): (Vec<Level>, Vec<Level>) = others.into_iter().partition(|level| *level == Level::Oldest);
+    let run = |levels: Vec<Level>| {
+        let mut outcomes = Vec::new();
+        for level in levels {
+            level.perform(arguments.weir.as_deref(), &arguments.only, &mut outcomes);
+        }
+        outcomes
+    };
+    let mut outcomes = run(others);
+    let (emulated, compiled) = thread::scope(|scope| {
+        let compiled = scope.spawn(|| {
+            // Of this thread, and of what it starts.
+            rustix::process::nice(LEAST_URGENT)?;
+            Ok(run(compiling))
+        });
+        (run(emulated), stream::joined(compiled.join()))
+    });
+    outcomes.extend(emulated);
+    outcomes.extend(compiled?);
+    Ok(outcomes)
 }
 
 impl Arguments {

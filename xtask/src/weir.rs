@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{command, netns::process::Process, undo};
+use crate::{command, netns::process::Process, undo, vm};
 
 /// How long the daemon may take to be ready, and to leave.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -109,6 +109,10 @@ pub struct Weir {
     _left: undo::Guard,
 }
 
+fn patience() -> Duration {
+    PATIENCE * vm::slower()
+}
+
 impl Weir {
     /// Starts the daemon and waits until it is ready.
     pub fn start(launch: Launch) -> Result<Self> {
@@ -124,7 +128,7 @@ impl Weir {
     /// Ends the daemon as a crash would (SIGKILL): it can do nothing about it.
     pub fn kill(&self) -> Result<()> {
         self.daemon.child().kill().context("cannot kill weir")?;
-        self.daemon.wait(PATIENCE).map(drop)
+        self.daemon.wait(patience()).map(drop)
     }
 
     /// Starts the daemon again after [`Weir::kill`] and waits until it is ready.
@@ -134,7 +138,8 @@ impl Weir {
     }
 
     fn wait_until_ready(&self) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let patience = patience();
+        let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.daemon.ended()? {
                 bail!("weir ended at once ({status}):{}", self.last_log_lines());
@@ -142,7 +147,7 @@ impl Weir {
             match self.verb(&["status"], &["--wait", "10", "--json"]) {
                 Ok(_) => return Ok(()),
                 Err(error) if Instant::now() >= deadline => {
-                    return Err(error.context(format!("weir is not ready after {PATIENCE:?}; its log:{}", self.last_log_lines())));
+                    return Err(error.context(format!("weir is not ready after {patience:?}; its log:{}", self.last_log_lines())));
                 }
                 Err(_) => thread::sleep(RETRY),
             }
@@ -195,7 +200,7 @@ impl Weir {
 
     /// Ends the daemon, which takes its programs along, and makes sure that nothing of the instance stays.
     pub fn stop(self) -> Result<()> {
-        let status = self.daemon.terminate(PATIENCE)?;
+        let status = self.daemon.terminate(patience())?;
         if !status.success() {
             bail!("weir did not end well ({status}):{}", self.last_log_lines());
         }

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     scratch::Scratch,
+    vm,
     weir::{Counters, Launch, Weir},
 };
 
@@ -210,9 +211,9 @@ pub fn diagnosis(weir: &Weir) -> String {
     format!("weir's log:\n{}\nweir counters:\n{}\nweir flows:\n{}", weir.log(), shown("counters"), shown("flows"))
 }
 
-/// Looks again and again until the condition holds, within [`PATIENCE`].
+/// Looks again and again until the condition holds, within [`PATIENCE`], longer on an emulated machine.
 pub fn wait_for(what: &str, condition: impl FnMut() -> Result<bool>) -> Result<()> {
-    wait_within(PATIENCE, what, condition)
+    wait_within(PATIENCE * vm::slower(), what, condition)
 }
 
 /// The same within another time.

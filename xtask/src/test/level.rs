@@ -25,7 +25,7 @@ const KERNEL: [&str; 9] = [
 ];
 const CLI: [&str; 1] = ["cli"];
 
-/// In the order they run in.
+/// In the order their outcomes are told in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub(super) enum Level {
     /// Unit and property tests, without privileges.
@@ -96,6 +96,11 @@ impl Level {
         matches!(self, Self::Kernel | Self::Cli | Self::Netns | Self::Oldest | Self::Peers)
     }
 
+    /// True when no test of it is timed, or sees what else is on this machine.
+    pub(super) fn only_compiles(self) -> bool {
+        matches!(self, Self::Docs | Self::Lint)
+    }
+
     /// `only` names the scenarios wanted; none: all, what their traffic rests on, and the demo.
     pub(super) fn steps(self, only: &[String]) -> Result<Vec<Step>> {
         let wanted = |scenario: &&Scenario| only.is_empty() || only.iter().any(|name| name == scenario.name);
@@ -151,7 +156,7 @@ impl Level {
         }
         let built = match (self, weir) {
             (Self::Netns | Self::Oldest | Self::Peers, Some(weir)) => Some(weir.to_owned()),
-            (Self::Netns | Self::Oldest | Self::Peers, None) => Some(build::weir(false).context("weir does not build")?),
+            (Self::Netns | Self::Oldest | Self::Peers, None) => Some(build::weir_of_tests().context("weir does not build")?),
             _ => None,
         };
         for step in steps {

@@ -125,7 +125,7 @@ fn documentation(title: &str, shown: &progress::Step) -> Result<Outcome> {
 
 /// A toolchain without clippy cannot lint the dataplane. That is said, and counted as neither passed nor failed.
 fn lint_of_dataplane(title: &str, shown: &progress::Step) -> Result<Outcome> {
-    let target = build::workspace().join("target/ebpf-lint");
+    let target = build::workspace().join("target/ebpf");
     let mut clippy = ebpf::cargo(build::workspace(), &["clippy"], &target, &[]).map_err(anyhow::Error::msg)?;
     let toolchain = ebpf::find_toolchain().map_or_else(String::new, |toolchain| toolchain.to_string());
     let mut version = ebpf::cargo(build::workspace(), &["clippy", "--version"], &target, &[]).map_err(anyhow::Error::msg)?;
