@@ -8,7 +8,7 @@ use std::{
 
 mod golden;
 
-const LINES: [&str; 27] = [
+const LINES: [&str; 28] = [
     "polcy",
     "policy chek policies",
     "policy check",
@@ -18,6 +18,7 @@ const LINES: [&str; 27] = [
     "policy apply policies --confirm soon",
     "policy rollback last",
     "policy show 1 --hits",
+    "policy show no-such-directory",
     "policy import asa",
     "policy schema policies",
     "run --placement roof",

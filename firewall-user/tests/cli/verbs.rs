@@ -298,3 +298,19 @@ fn expired_flows_give_their_memory_back() {
         assert_eq!((&counters["flows_created"], &counters["flows_expired"]), (&1.into(), &1.into()), "{counters}");
     });
 }
+
+#[test]
+fn a_policy_of_files_is_shown_as_it_would_be_in_force() {
+    in_lab(|lab| {
+        let files = lab.policies();
+        let files = files.to_str().expect("a path");
+        // No daemon runs yet.
+        let shown = lab.weir(&["policy", "show", files]).out;
+        assert!(shown.contains("[[rule]]") && !shown.contains("# Kept by every edit"), "{shown}");
+        let report = lab.json(&["policy", "show", files]);
+        assert_eq!((report["text"].as_str(), report["path"].as_str()), (Some(shown.as_str()), Some(files)), "{report}");
+        lab.start(&["--interface", "outside=box0"]);
+        assert_eq!(lab.weir(&["policy", "show"]).out, shown);
+        assert_eq!(lab.weir(&["policy", "show", "1"]).out, shown);
+    });
+}

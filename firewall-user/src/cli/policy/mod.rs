@@ -14,7 +14,8 @@ use crate::{
     api::{Failure, HistoryEntry, Kind, PolicyInForce, Profile, ShownPolicy},
     client::Client,
     instance::Instance,
-    output, policy,
+    output,
+    policy::{self, Policy},
 };
 
 /// Check, compare, apply, take back, show and import policies
@@ -59,21 +60,22 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-    /// Print the policy in force, or one of the history, in its canonical form
+    /// Print the policy in force, one of the history, or one of files, in its canonical form
     ///
-    /// What is printed is a policy: read again, it prints the same.
+    /// What is printed is a policy: read again, it prints the same. To print one of files needs no daemon and no privileges.
     #[command(after_help = "\
 Examples:
   weir policy show
   weir policy show --hits
   weir policy show 12 > policies/restored.toml
+  diff <(weir policy show) <(weir policy show ./policies)
   weir policy show --json | jq '.rules[] | select(.hits == 0) | .name'")]
     Show {
-        /// Number of a policy in the history [default: the policy in force]
-        #[arg(value_name = "N")]
-        number: Option<u64>,
+        /// Number of a policy in the history, or a directory of *.toml files, or one file [default: the policy in force]
+        #[arg(value_name = "N|PATH")]
+        which: Option<Which>,
         /// Add, as comments, what the rules in force have done and where they are written
-        #[arg(long, conflicts_with = "number")]
+        #[arg(long, conflicts_with = "which")]
         hits: bool,
         /// Print JSON
         #[arg(long)]
@@ -117,7 +119,7 @@ impl Arguments {
                 let entries: Vec<HistoryEntry> = ask(Client::new(instance).get("/v1/policy/history"))?;
                 if json { output::json(&entries) } else { output::history(&entries) }
             }
-            Action::Show { number, hits, json } => show(instance, number, hits, json),
+            Action::Show { which, hits, json } => show(instance, which, hits, json),
             Action::Profiles { path, json } => {
                 let profiles = match path {
                     Some(path) => profiles_of(&path)?,
@@ -132,18 +134,50 @@ impl Arguments {
     }
 }
 
-fn show(instance: &Instance, number: Option<u64>, hits: bool, json: bool) -> anyhow::Result<()> {
+/// The policy that is shown.
+#[derive(Debug, Clone)]
+enum Which {
+    Number(u64),
+    Path(PathBuf),
+}
+
+impl From<&str> for Which {
+    fn from(text: &str) -> Self {
+        text.parse().map_or_else(|_| Self::Path(text.into()), Self::Number)
+    }
+}
+
+fn show(instance: &Instance, which: Option<Which>, hits: bool, json: bool) -> anyhow::Result<()> {
     let client = Client::new(instance);
-    if let Some(number) = number {
-        let shown: ShownPolicy = ask(client.get(&format!("/v1/policy/history/{number}")))?;
-        return if json { output::json(&shown) } else { output::text(&shown.text) };
+    match which {
+        Some(Which::Number(number)) => {
+            let shown: ShownPolicy = ask(client.get(&format!("/v1/policy/history/{number}")))?;
+            if json { output::json(&shown) } else { output::text(&shown.text) }
+        }
+        Some(Which::Path(path)) => {
+            let policy = read(&path)?;
+            let text = policy.to_string();
+            if json {
+                output::json(&serde_json::json!({ "path": path, "rules": policy.rules().len(), "text": text }))
+            } else {
+                output::text(&text)
+            }
+        }
+        None => {
+            let in_force: PolicyInForce = ask(client.get("/v1/policy"))?;
+            match (json, hits) {
+                (true, _) => output::json(&in_force),
+                (false, true) => output::policy(&in_force),
+                (false, false) => output::text(&in_force.text),
+            }
+        }
     }
-    let in_force: PolicyInForce = ask(client.get("/v1/policy"))?;
-    match (json, hits) {
-        (true, _) => output::json(&in_force),
-        (false, true) => output::policy(&in_force),
-        (false, false) => output::text(&in_force.text),
-    }
+}
+
+/// The policy of files that have no errors.
+fn read(path: &Path) -> anyhow::Result<Policy> {
+    let (policy, _) = policy::load(path, None).map_err(|errors| Failure::new(Kind::Policy, errors.to_string()))?;
+    Ok(policy)
 }
 
 fn check(path: &Path, zones: Option<&[String]>, json: bool) -> anyhow::Result<()> {
@@ -173,6 +207,5 @@ fn check(path: &Path, zones: Option<&[String]>, json: bool) -> anyhow::Result<()
 }
 
 fn profiles_of(path: &Path) -> anyhow::Result<Vec<Profile>> {
-    let (policy, _) = policy::load(path, None).map_err(|errors| Failure::new(Kind::Policy, errors.to_string()))?;
-    Ok(Profile::all(Some(&policy)))
+    Ok(Profile::all(Some(&read(path)?)))
 }
