@@ -39,7 +39,6 @@ impl Controller {
         let observed = self.observed()?;
         let not_remembered = self.maps.missed_refusals()?;
         let kept = self.attached_zones();
-        let legend = self.legend();
         let state = held(&self.policy);
         let in_force = state.in_force.as_ref().ok_or_else(|| Failure::failed("no policy is in force"))?;
         let policy = in_force.policy.clone().with_members(&state.sets.members()).map_err(|error| sets::too_many(&error))?;
@@ -48,7 +47,7 @@ impl Controller {
         let placed = observed.into_iter().map(|one| (Place::of(&one, &judge, &state.names), one));
         // Where a bypass is, what was refused was before it.
         let groups = groups(placed.filter(|(place, _)| !place.is_bypassed()));
-        let mut advice: Vec<Advice> = groups.iter().map(|(place, group)| rule::advice(group, place, &legend, seconds, &now)).collect();
+        let mut advice: Vec<Advice> = groups.iter().map(|(place, group)| rule::advice(group, place, seconds, &now)).collect();
         name(&mut advice, &policy);
         rule::write(&mut advice)?;
         advice.sort_by_key(|advice| (advice.rule.is_none(), std::cmp::Reverse(advice.refused)));

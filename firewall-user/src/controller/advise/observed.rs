@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use firewall_common::{
+    application::Application,
     evidence::{Evidence, Side, Table, marks},
     flow::{Address, Flow, FlowKey, Inspection},
 };
@@ -33,6 +34,8 @@ pub(super) struct Observed {
     /// Moments of the monotonic clock.
     pub(super) first: u64,
     pub(super) last: u64,
+    /// What it carries, or carried when it was last refused something.
+    pub(super) application: Option<Application>,
     pub(super) live: Option<(FlowKey, LiveFlow)>,
 }
 
@@ -96,6 +99,7 @@ impl Controller {
             reasons: reasons(&[&evidence.low, &evidence.high], "other"),
             first: evidence.first,
             last: evidence.last,
+            application: Application::from_number(live.as_ref().map_or(evidence.application, |live| live.flow.application)),
             live: live.map(|live| (*key, live)),
         })
     }
@@ -134,6 +138,7 @@ fn of_pair(pair: Pair, source: &Source<'_>) -> Observed {
         reasons: reasons(&sides.iter().collect::<Vec<_>>(), reason),
         first: pair.first,
         last: pair.last,
+        application: None,
         live: None,
         finding: pair.finding,
     }
@@ -170,6 +175,7 @@ fn of_source(source: &Source<'_>, finding: Finding) -> Observed {
         reasons: BTreeMap::from([(reason, u64::from(source.stranger.packets))]),
         first: source.stranger.first,
         last: source.stranger.last,
+        application: None,
         live: None,
     }
 }

@@ -10,13 +10,7 @@ use firewall_common::{
 };
 
 use super::{
-    super::{
-        bypass::new_rule,
-        flows::{Legend, ip},
-        judge::Judge,
-        names::Names,
-        report::action_name,
-    },
+    super::{bypass::new_rule, flows::ip, judge::Judge, names::Names, report::action_name},
     end, listed,
     observed::Observed,
     prefix,
@@ -82,7 +76,7 @@ impl<'p> Place<'p> {
 }
 
 /// What a group of refusals comes to. The rule has no text yet: its name may still change.
-pub(super) fn advice(group: &[Observed], place: &Place<'_>, legend: &Legend, seconds: u64, now: &Clock) -> Advice {
+pub(super) fn advice(group: &[Observed], place: &Place<'_>, seconds: u64, now: &Clock) -> Advice {
     // The clearest case speaks for all.
     let clearest = group.iter().max_by_key(|one| (one.finding.confidence, one.refused));
     let (looks, confidence) = clearest.map_or((Looks::Unknown, "low"), |one| (one.finding.looks, one.finding.confidence.name()));
@@ -92,7 +86,7 @@ pub(super) fn advice(group: &[Observed], place: &Place<'_>, legend: &Legend, sec
     }
     let refused = group.iter().map(|one| u64::from(one.refused)).sum();
     let ago = |moment: u64| clock::seconds(firewall_common::time::Nanos(now.monotonic_ns.saturating_sub(moment)));
-    let flows: Vec<(u64, AdvisedFlow)> = group.iter().map(|one| (one.last, flow(one, place, legend))).collect();
+    let flows: Vec<(u64, AdvisedFlow)> = group.iter().map(|one| (one.last, flow(one, place))).collect();
     let judged = rule(group, place, looks, seconds, now);
     Advice {
         name: basic_name(group, looks),
@@ -111,13 +105,13 @@ pub(super) fn advice(group: &[Observed], place: &Place<'_>, legend: &Legend, sec
     }
 }
 
-fn flow(one: &Observed, place: &Place<'_>, legend: &Legend) -> AdvisedFlow {
+fn flow(one: &Observed, place: &Place<'_>) -> AdvisedFlow {
     let zone = |zone: &Option<String>| zone.clone().unwrap_or_else(|| "?".to_owned());
     AdvisedFlow {
         from: AdvisedEnd { address: ip(&one.from), port: one.from_port, zone: zone(&place.from) },
         to: one.to.map(|to| AdvisedEnd { address: ip(&to), port: one.port, zone: zone(&place.to) }),
         refused: one.refused.into(),
-        application: one.live.as_ref().and_then(|(key, live)| legend.describe(key, live).application),
+        application: one.application.map(|application| application.name().to_owned()),
         live: one.live.as_ref().is_some_and(|(_, live)| live.flow.marks & flow_marks::OVER == 0),
     }
 }
@@ -162,8 +156,7 @@ fn rule(group: &[Observed], place: &Place<'_>, looks: Looks, seconds: u64, now: 
 
 /// Guards of the bypass. Where the first data of every flow had the trailer of IPsec over TCP, nothing else needs to be let through.
 fn guards(group: &[Observed], looks: Looks) -> Vec<String> {
-    let carries = |one: &Observed| one.live.as_ref().is_some_and(|(_, live)| live.flow.application == Application::Ctcp as u8);
-    let guarded = matches!(looks, Looks::FakeTcp) && group.iter().all(carries);
+    let guarded = matches!(looks, Looks::FakeTcp) && group.iter().all(|one| one.application == Some(Application::Ctcp));
     if guarded { vec![Application::Ctcp.name().to_owned()] } else { Vec::new() }
 }
 

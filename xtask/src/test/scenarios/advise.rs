@@ -108,6 +108,11 @@ pub fn fake_tcp(binary: &Path) -> Result<String> {
     let shown = weir.show("advise")?;
     ensure!(shown.contains("[[rule]]") && shown.contains(&advice.name), "a person is shown no rule: {shown}");
 
+    // Its client has given up, and the flow is gone: what it carried is known all the same.
+    let _: serde_json::Value = weir.read("flows", &["kill", "--all"])?;
+    let (_, later) = the_rule(&weir, "fake-tcp")?;
+    ensure!(later.guard == ["ctcp"], "without the flow its rule is wider: {later:?}");
+
     let _: serde_json::Value = weir.read("advise", &["--apply", &advice.name])?;
     let text = std::fs::read_to_string(policies.join("10-gateway.toml")).context("the policy is gone")?;
     ensure!(text.contains("# Kept.\n") && text.contains(&advice.name), "the policy's file is not what it should be: {text}");
