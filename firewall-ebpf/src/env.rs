@@ -1,6 +1,7 @@
 //! [`Env`] over the maps and helpers of the kernel. The flow's lock lives here.
 
 use core::{
+    borrow::Borrow,
     ffi::c_void,
     intrinsics::{AtomicOrdering, atomic_cxchg, atomic_xadd},
     mem::MaybeUninit,
@@ -11,7 +12,7 @@ use core::{
 use aya_ebpf::{
     bindings::{BPF_ANY, BPF_NOEXIST},
     helpers::generated::{bpf_fib_lookup, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns, bpf_map_update_elem, bpf_spin_lock, bpf_spin_unlock},
-    maps::lpm_trie::Key,
+    maps::{HashMap, LruHashMap, lpm_trie::Key},
 };
 use aya_log_ebpf::warn;
 use firewall_common::{
@@ -52,7 +53,7 @@ use crate::{
 
 /// Nanoseconds between two messages of the same kind.
 const NOTICE_INTERVAL: u64 = 1_000_000_000;
-const EEXIST: i64 = -17;
+const EEXIST: i32 = -17;
 
 /// The world of one program run.
 pub struct Kernel<'a, C> {
@@ -236,7 +237,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
         };
         fill(flow);
         let flow: &Flow = flow;
-        insert(maps::EMBRYONIC.insert(on_stack(key), flow, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
+        inserted(maps::EMBRYONIC.insert(on_stack(key), flow, u64::from(BPF_NOEXIST)))
     }
 
     #[inline(always)]
@@ -251,7 +252,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
                 u64::from(BPF_NOEXIST),
             )
         };
-        insert(status)
+        inserted(if status == 0 { Ok(()) } else { Err(status as i32) })
     }
 
     #[inline(always)]
@@ -292,7 +293,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
         let fragment = unsafe { &mut *fragment };
         fill(fragment);
         let fragment: &Fragment = fragment;
-        insert(maps::FRAGMENTS.insert(on_stack(key), fragment, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from))
+        inserted(maps::FRAGMENTS.insert(on_stack(key), fragment, u64::from(BPF_NOEXIST)))
     }
 
     #[inline(always)]
@@ -332,25 +333,15 @@ impl<C: Stages> Env for Kernel<'_, C> {
 
     #[inline(always)]
     fn insert_history(&self, key: &FlowKey, history: &History) -> Result<(), Reason> {
-        match insert(maps::HISTORIES.insert(on_stack(key), history, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from)) {
-            // Another CPU's packet of the flow began it.
-            Ok(()) | Err(InsertError::Exists) => Ok(()),
-            Err(InsertError::Refused) => Err(Reason::HistoryInsertFailed),
-        }
+        begun(maps::HISTORIES.insert(on_stack(key), history, u64::from(BPF_NOEXIST)), Reason::HistoryInsertFailed)
     }
 
     #[inline(always)]
     fn with_quality<R>(&self, key: &FlowKey, make: bool, change: impl FnOnce(&mut Quality) -> R) -> Option<R> {
         let key = on_stack(key);
-        let mut found = maps::QUALITIES.get_ptr_mut(key);
-        if found.is_none() && make {
-            let nothing = maps::NO_QUALITY.get(0)?;
-            // Whether this CPU makes it or another one: what is there now is what counts.
-            let _ = maps::QUALITIES.insert(key, nothing, u64::from(BPF_NOEXIST));
-            found = maps::QUALITIES.get_ptr_mut(key);
-        }
+        let quality = find_or_begin(&maps::QUALITIES, &key, || if make { maps::NO_QUALITY.get(0) } else { None })?;
         // SAFETY: the pointer came from a lookup in this program run. Another CPU may change the entry too; see firewall_common::quality.
-        found.map(|quality| change(unsafe { &mut *quality }))
+        Some(change(unsafe { &mut *quality }))
     }
 
     #[inline(always)]
@@ -369,14 +360,10 @@ impl<C: Stages> Env for Kernel<'_, C> {
 
     #[inline(always)]
     fn insert_guard(&self, key: &FlowKey) -> Result<(), Reason> {
-        let Some(blank) = maps::GUARD_BLANK.get_ptr(0) else { return Err(Reason::GuardInsertFailed) };
+        let Some(nothing) = maps::NO_GUARD.get_ptr(0) else { return Err(Reason::GuardInsertFailed) };
         // SAFETY: the map's only element, which is as large, and which nobody writes.
-        let blank = unsafe { &*blank.cast::<LockedGuard>() };
-        match insert(maps::GUARDS.insert(on_stack(key), blank, u64::from(BPF_NOEXIST)).err().map_or(0, i64::from)) {
-            // Another CPU's packet of the flow began it.
-            Ok(()) | Err(InsertError::Exists) => Ok(()),
-            Err(InsertError::Refused) => Err(Reason::GuardInsertFailed),
-        }
+        let nothing = unsafe { &*nothing.cast::<LockedGuard>() };
+        begun(maps::GUARDS.insert(on_stack(key), nothing, u64::from(BPF_NOEXIST)), Reason::GuardInsertFailed)
     }
 
     #[inline(always)]
@@ -443,15 +430,7 @@ impl<C: Stages> Env for Kernel<'_, C> {
 
     #[inline(always)]
     fn counts_of_source(&self, source: &Source, make: bool) -> Option<*mut Counts> {
-        if let Some(counts) = maps::SOURCES.get_ptr_mut(source) {
-            return Some(counts);
-        }
-        if !make {
-            return None;
-        }
-        // Whether this CPU makes it or another one: what is there now is what counts.
-        let _ = maps::SOURCES.insert(source, Counts::default(), u64::from(BPF_NOEXIST));
-        maps::SOURCES.get_ptr_mut(source)
+        find_or_begin(&maps::SOURCES, source, || make.then(Counts::default))
     }
 
     #[inline(always)]
@@ -650,7 +629,6 @@ impl<C: Stages> Env for Kernel<'_, C> {
     }
 
     #[inline(always)]
-    #[expect(clippy::needless_borrows_for_generic_args, reason = "the key is lent: more copies of it would not fit the stack")]
     fn with_evidence<R>(
         &self,
         table: evidence::Table,
@@ -664,32 +642,15 @@ impl<C: Stages> Env for Kernel<'_, C> {
             evidence::Table::Strays => &maps::STRAYS,
         };
         let key = on_stack(key);
-        let found = match table.get_ptr_mut(&key) {
-            Some(found) => found,
-            None if !make || !may_begin(now) => return None,
-            None => {
-                let nothing = maps::NO_EVIDENCE.get(0)?;
-                // Whether this CPU makes it or another one: what is there now is what counts.
-                let _ = table.insert(&key, nothing, u64::from(BPF_NOEXIST));
-                table.get_ptr_mut(&key)?
-            }
-        };
+        let found = find_or_begin(table, &key, || if make && may_begin(now) { maps::NO_EVIDENCE.get(0) } else { None })?;
         // SAFETY: the pointer came from a lookup in this program run. Another CPU may change the entry too; see firewall_common::evidence.
         Some(change(unsafe { &mut *found }))
     }
 
     #[inline(always)]
-    #[expect(clippy::needless_borrows_for_generic_args, reason = "the key is lent: more copies of it would not fit the stack")]
     fn with_stranger<R>(&self, source: &Address, make: bool, now: Nanos, change: impl FnOnce(&mut Stranger) -> R) -> Option<R> {
         let source = on_stack(source);
-        let found = match maps::STRANGERS.get_ptr_mut(&source) {
-            Some(found) => found,
-            None if !make || !may_begin(now) => return None,
-            None => {
-                let _ = maps::STRANGERS.insert(&source, Stranger::default(), u64::from(BPF_NOEXIST));
-                maps::STRANGERS.get_ptr_mut(&source)?
-            }
-        };
+        let found = find_or_begin(&maps::STRANGERS, &source, || (make && may_begin(now)).then(Stranger::default))?;
         // SAFETY: as above.
         Some(change(unsafe { &mut *found }))
     }
@@ -793,11 +754,62 @@ unsafe fn clear_words<T>(element: *mut T) {
     }
 }
 
+/// A table that forgets, or one that takes memory by use: what both do with an entry.
+trait Table<K, V> {
+    fn find(&self, key: &K) -> Option<*mut V>;
+    fn begin(&self, key: &K, value: &V) -> Result<(), i32>;
+}
+
+impl<K, V> Table<K, V> for HashMap<K, V> {
+    #[inline(always)]
+    fn find(&self, key: &K) -> Option<*mut V> {
+        self.get_ptr_mut(key)
+    }
+
+    #[inline(always)]
+    fn begin(&self, key: &K, value: &V) -> Result<(), i32> {
+        self.insert(key, value, u64::from(BPF_NOEXIST))
+    }
+}
+
+impl<K, V> Table<K, V> for LruHashMap<K, V> {
+    #[inline(always)]
+    fn find(&self, key: &K) -> Option<*mut V> {
+        self.get_ptr_mut(key)
+    }
+
+    #[inline(always)]
+    fn begin(&self, key: &K, value: &V) -> Result<(), i32> {
+        self.insert(key, value, u64::from(BPF_NOEXIST))
+    }
+}
+
+/// What a table has for a key, or else an entry that begins as `nothing` says, if it says anything. The key is lent, and lies on the stack: more
+/// copies of it would not fit there.
 #[inline(always)]
-const fn insert(status: i64) -> Result<(), InsertError> {
-    match status {
-        0 => Ok(()),
-        EEXIST => Err(InsertError::Exists),
-        _ => Err(InsertError::Refused),
+fn find_or_begin<K, V, N: Borrow<V>>(table: &impl Table<K, V>, key: &K, nothing: impl FnOnce() -> Option<N>) -> Option<*mut V> {
+    if let Some(found) = table.find(key) {
+        return Some(found);
+    }
+    // Whether this CPU makes it or another one: what is there now is what counts.
+    let _ = table.begin(key, nothing()?.borrow());
+    table.find(key)
+}
+
+#[inline(always)]
+const fn inserted(result: Result<(), i32>) -> Result<(), InsertError> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(EEXIST) => Err(InsertError::Exists),
+        Err(_) => Err(InsertError::Refused),
+    }
+}
+
+/// The same for an entry that is as good when another CPU's packet of the flow began it.
+#[inline(always)]
+const fn begun(result: Result<(), i32>, refused: Reason) -> Result<(), Reason> {
+    match inserted(result) {
+        Ok(()) | Err(InsertError::Exists) => Ok(()),
+        Err(InsertError::Refused) => Err(refused),
     }
 }
