@@ -83,7 +83,7 @@ pub static HISTORIES: HashMap<FlowKey, History> = HashMap::with_max_entries(conf
 #[map]
 pub static QUALITIES: HashMap<FlowKey, Quality> = HashMap::with_max_entries(config::DEFAULT_ESTABLISHED, BPF_F_NO_PREALLOC);
 
-/// What an entry of QUALITIES begins as: nobody writes it, so it is zero. On the stack there is no room for one.
+/// What an entry of QUALITIES begins as: nothing. Nobody writes it, and on the stack there is no room for one.
 #[map]
 pub static NO_QUALITY: Array<Quality> = Array::with_max_entries(1, 0);
 
@@ -101,9 +101,9 @@ const _: () = assert!(size_of::<LockedGuard>() == size_of::<Guard>());
 pub static GUARDS: btf_maps::HashMap<FlowKey, LockedGuard, { config::DEFAULT_ESTABLISHED as usize }, { BPF_F_NO_PREALLOC as usize }> =
     btf_maps::HashMap::new();
 
-/// What an entry of GUARDS begins as: nothing. Never written.
+/// What an entry of GUARDS begins as, see NO_QUALITY.
 #[map]
-pub static GUARD_BLANK: Array<Guard> = Array::with_max_entries(1, 0);
+pub static NO_GUARD: Array<Guard> = Array::with_max_entries(1, 0);
 
 /// Digests of recent data, for profiles that check retransmissions. Written by the dataplane alone.
 #[map]
@@ -195,7 +195,7 @@ pub static STRANGERS: LruHashMap<Address, Stranger> = LruHashMap::with_max_entri
 #[map]
 pub static BEGINNINGS: PerCpuArray<Beginnings> = PerCpuArray::with_max_entries(1, 0);
 
-/// An entry that nothing is known of yet: it is too large for the stack. Nobody writes it.
+/// What an entry of EVIDENCE or STRAYS begins as, see NO_QUALITY.
 #[map]
 pub static NO_EVIDENCE: Array<Evidence> = Array::with_max_entries(1, 0);
 

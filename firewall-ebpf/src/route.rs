@@ -1,13 +1,36 @@
 //! The kernel's route lookup, as `bpf_fib_lookup` takes and answers it.
 
-use firewall_common::{flow::Address, parse::Descriptor};
+use aya_ebpf::{EbpfContext, helpers::generated::bpf_fib_lookup};
+use firewall_common::{flow::Address, parse::Descriptor, reason::Reason, rule::ZONE_SELF};
+
+use crate::maps;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
+/// The zone that a packet leaves to, which came in by the interface with this index.
+///
+/// # Errors
+/// [`Reason::NoRoute`].
+#[inline(always)]
+pub fn zone(context: &impl EbpfContext, interface: u32, descriptor: &Descriptor) -> Result<u8, Reason> {
+    let mut lookup = Lookup::new(descriptor, interface);
+    // SAFETY: the structure has the helper's layout and length.
+    let status = unsafe { bpf_fib_lookup(context.as_ptr(), (&raw mut lookup).cast(), size_of::<Lookup>() as i32, 0) };
+    match Route::from_status(status) {
+        Route::Local => Ok(ZONE_SELF),
+        Route::Forwarded => {
+            // An interface that is not ours is in no zone: nothing may be let out there unseen.
+            let out = maps::INTERFACES.get(lookup.interface).copied().unwrap_or_default();
+            if out.place == 0 { Err(Reason::NoRoute) } else { Ok(out.zone) }
+        }
+        Route::None => Err(Reason::NoRoute),
+    }
+}
+
 /// `struct bpf_fib_lookup`: 64 bytes, addresses and ports in network order. The binding's version is unions within unions.
 #[repr(C)]
-pub struct Lookup {
+struct Lookup {
     family: u8,
     protocol: u8,
     source_port: u16,
@@ -15,7 +38,7 @@ pub struct Lookup {
     /// 0: the path MTU is not asked for.
     total_length: u16,
     /// Interface the packet came in by; after the lookup, the one it leaves by.
-    pub interface: u32,
+    interface: u32,
     /// Type of service or flow information.
     traffic_class: u32,
     source: [u64; 2],
@@ -28,7 +51,7 @@ pub struct Lookup {
 const _: () = assert!(size_of::<Lookup>() == 64);
 
 /// What the answer means for the packet.
-pub enum Route {
+enum Route {
     /// For the box itself, or for everybody on the link.
     Local,
     Forwarded,
@@ -38,7 +61,7 @@ pub enum Route {
 impl Route {
     /// The helper's status: `BPF_FIB_LKUP_RET_*`, or a negative error.
     #[inline(always)]
-    pub const fn from_status(status: i64) -> Self {
+    const fn from_status(status: i64) -> Self {
         const SUCCESS: i64 = 0;
         const NOT_FORWARDED: i64 = 4;
         const NO_NEIGHBOUR: i64 = 7;
@@ -54,7 +77,7 @@ impl Route {
 
 impl Lookup {
     #[inline(always)]
-    pub fn new(descriptor: &Descriptor, interface: u32) -> Self {
+    fn new(descriptor: &Descriptor, interface: u32) -> Self {
         let v4 = descriptor.v4;
         Self {
             family: if v4 { AF_INET } else { AF_INET6 },

@@ -9,25 +9,13 @@ use crate::{
     verifier::opaque,
     visit::Visit,
     wire::{
-        be16, be32,
+        be32,
         ctcp::{self, Carried, Trailer},
-        ipsec, udp,
+        ike,
+        ipsec::{AH_HEADER, AH_SPI, ESP_HEADER, ESP_LEAST, FIRST_SPI, NAT_T, NON_ESP_MARKER},
+        udp,
     },
 };
-
-/// Bytes of ESP that are read: SPI and sequence number.
-const ESP_HEADER: u32 = 8;
-/// ESP's padding and the rest of its trailer are in one more word at least (RFC 4303 §2.4).
-const ESP_LEAST: u32 = ESP_HEADER + 4;
-/// AH's fixed part (RFC 4302 §2): its SPI comes behind four bytes.
-const AH_HEADER: u32 = 12;
-const AH_SPI: u32 = 4;
-/// Bytes of an IKE header (RFC 7296 §3.1).
-const IKE_HEADER: u32 = 28;
-/// Between UDP's header and an IKE message on port 4500 (RFC 3948 §2.2).
-const NON_ESP_MARKER: u32 = 4;
-const IKE: u16 = 500;
-const NAT_T: u16 = 4500;
 
 /// Reads what a packet carries; SPI and sequence number go into `visit.guard`.
 ///
@@ -101,8 +89,8 @@ fn trailer<P: Packet, E: Env>(packet: &P, env: &E, visit: &Visit) -> Result<Carr
 fn by_udp<P: Packet>(packet: &P, visit: &mut Visit) -> Result<Saw, Reason> {
     let (source, destination) = (visit.descriptor.source_port(), visit.descriptor.destination_port());
     let (at, data) = (visit.descriptor.at.wrapping_add(udp::HEADER), visit.descriptor.length.wrapping_sub(udp::HEADER));
-    if source == IKE || destination == IKE {
-        return ike(packet, visit, at, data);
+    if source == ike::PORT || destination == ike::PORT {
+        return message(packet, visit, at, data);
     }
     if data == 1 {
         // The one byte that keeps a translation alive (RFC 3948 §2.3). Read with the one before it: of a single byte's bound the compiler makes
@@ -115,7 +103,7 @@ fn by_udp<P: Packet>(packet: &P, visit: &mut Visit) -> Result<Saw, Reason> {
     let nat_t = source == NAT_T || destination == NAT_T;
     let marked = nat_t && data >= NON_ESP_MARKER && matches!(peek::<4, _>(packet, at), Some([0, 0, 0, 0]));
     if marked {
-        return ike(packet, visit, at + NON_ESP_MARKER, data - NON_ESP_MARKER);
+        return message(packet, visit, at + NON_ESP_MARKER, data - NON_ESP_MARKER);
     }
     esp(packet, &mut visit.guard, at, data)
 }
@@ -135,13 +123,13 @@ fn esp<P: Packet>(packet: &P, look: &mut Look, at: u32, length: u32) -> Result<S
     }
     let Some(header) = peek::<{ ESP_HEADER as usize }, _>(packet, at) else { return Err(Reason::GuardEspShort) };
     (look.spi, look.sequence) = (be32::<0, _>(header), be32::<4, _>(header));
-    if look.spi < ipsec::FIRST_SPI { Err(Reason::GuardEspSpi) } else { Ok(Saw::Security) }
+    if look.spi < FIRST_SPI { Err(Reason::GuardEspSpi) } else { Ok(Saw::Security) }
 }
 
+/// True for a UDP header between IKE's own ports.
 #[inline(always)]
 fn is_ike_over_udp<P: Packet>(packet: &P, at: u32) -> bool {
-    let Some(ports) = peek::<4, _>(packet, at) else { return false };
-    be16::<0, _>(ports) == IKE && be16::<2, _>(ports) == IKE
+    peek::<4, _>(packet, at).is_some_and(ike::has_ports)
 }
 
 /// An IKE message with the UDP header that IPsec over TCP leaves before it.
@@ -150,20 +138,13 @@ fn ike_with_ports<P: Packet>(packet: &P, visit: &Visit, at: u32, length: u32) ->
     if length < udp::HEADER || !is_ike_over_udp(packet, at) {
         return Err(Reason::GuardIkeBad);
     }
-    ike(packet, visit, at + udp::HEADER, length - udp::HEADER)
+    message(packet, visit, at + udp::HEADER, length - udp::HEADER)
 }
 
-/// An IKE message of `length` bytes: its initiator has an SPI, its version is 1 or 2, and it is as long as it says.
+/// An IKE message in `length` bytes. Something may follow it: see [`ike`] for what.
 #[inline(always)]
-fn ike<P: Packet>(packet: &P, visit: &Visit, at: u32, length: u32) -> Result<Saw, Reason> {
-    if length < IKE_HEADER {
-        return Err(Reason::GuardIkeBad);
-    }
-    let Some(header) = peek::<{ IKE_HEADER as usize }, _>(packet, at) else { return Err(Reason::GuardIkeBad) };
-    let has_initiator = be32::<0, _>(header) | be32::<4, _>(header) != 0;
-    let major = header[17] >> 4;
-    let says = be32::<24, _>(header);
+fn message<P: Packet>(packet: &P, visit: &Visit, at: u32, length: u32) -> Result<Saw, Reason> {
+    let Some(header) = peek::<{ ike::HEADER as usize }, _>(packet, at) else { return Err(Reason::GuardIkeBad) };
     // A first fragment has only part of what the message says it is.
-    let fits = says >= IKE_HEADER && (says <= length || visit.descriptor.piece.is_fragment());
-    if has_initiator && (major == 1 || major == 2) && fits { Ok(Saw::Ike) } else { Err(Reason::GuardIkeBad) }
+    if ike::fits(header, length, !visit.descriptor.piece.is_fragment()) { Ok(Saw::Ike) } else { Err(Reason::GuardIkeBad) }
 }

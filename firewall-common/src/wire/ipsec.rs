@@ -12,16 +12,20 @@ use crate::{
 };
 
 /// Bytes of ESP before its payload: SPI and sequence number.
-const ESP_HEADER: u32 = 8;
-/// Bytes of AH before its integrity value.
-const AH_HEADER: u32 = 12;
+pub const ESP_HEADER: u32 = 8;
+/// Bytes of AH before its integrity value (RFC 4302 §2).
+pub const AH_HEADER: u32 = 12;
+/// Where in AH its SPI lies, and behind it the sequence number.
+pub const AH_SPI: u32 = 4;
 /// ESP is padded to whole words (RFC 4303 §2.4), and has two bytes of trailer, which are in the last of them.
-const ESP_LEAST: u32 = ESP_HEADER + 4;
+pub const ESP_LEAST: u32 = ESP_HEADER + 4;
 /// SPIs below are reserved (RFC 4303 §2.1).
 pub const FIRST_SPI: u32 = 256;
 
 /// IKE and ESP through address translation (RFC 3948 §2.1).
 pub const NAT_T: u16 = 4500;
+/// Bytes of zeros that tell an IKE message from ESP there (RFC 3948 §2.2).
+pub const NON_ESP_MARKER: u32 = 4;
 /// Cisco's older encapsulation: ESP in UDP without IKE beside it.
 const IPSEC_OVER_UDP: u16 = 10_000;
 
@@ -55,7 +59,7 @@ pub fn parse<P: Packet>(packet: &P, descriptor: &mut Descriptor) -> Result<(), R
         if length > descriptor.length {
             return Err(descriptor.short(Reason::InvalidIpsecHeader));
         }
-        from = at + 4;
+        from = at + AH_SPI;
     }
     let h: &[u8; 8] = packet.read(from).ok_or_else(|| missing(packet, from + 8))?;
     let security = Security { spi: be32::<0, _>(h), sequence: Seq(be32::<4, _>(h)) };

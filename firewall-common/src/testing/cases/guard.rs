@@ -245,6 +245,8 @@ pub(super) const ROWS: &[Row] = &[
         C:udp dport=4500 size=0       -> drop:guard-esp-short stream
         C:udp dport=4500 bytes=00001000000003 size=7 -> drop:guard-esp-short stream
         C:udp dport=4500 bytes=0000000011223344556677880000000000000000212022080000000000000040 size=68 -> pass stream
+        # Some clients add 16 bytes.
+        C:udp dport=4500 bytes=0000000011223344556677880000000000000000212022080000000000000040 size=84 -> pass stream
         C:udp dport=4500 bytes=0000000011223344556677880000000000000000212022080000000000000041 size=68 -> drop:guard-ike-bad stream
         C:udp dport=4500 bytes=0000000011223344556677880000000000000000215022080000000000000040 size=68 -> drop:guard-ike-bad stream
         C:udp dport=4500 bytes=0000000000000000000000000000000000000000212022080000000000000040 size=68 -> drop:guard-ike-bad stream
