@@ -100,18 +100,7 @@ fn perform(binary: PathBuf) -> Result<Outcome> {
     step.done("");
 
     let step = Step::start("start Weir on the gateway, native XDP");
-    let instance = format!("demo-{}", std::process::id());
-    let interfaces = [OUTSIDE, INSIDE].map(|name| format!("{name}={name}:native"));
-    let weir = Weir::start(Launch {
-        binary,
-        namespace: topology.gateway.name().to_owned(),
-        instance,
-        placement: "gateway",
-        interfaces: interfaces.to_vec(),
-        policies: strict.clone(),
-        log: scratch.path().join("weir.log"),
-        more: Vec::new(),
-    })?;
+    let weir = Weir::start(Launch::gateway(&binary, &topology.gateway, "demo", strict.clone(), &scratch))?;
     weir.counters()?.all_native()?;
     step.done("");
 

@@ -26,7 +26,6 @@ use crate::{
     progress::Step,
     scratch::Scratch,
     setup::{self, Need},
-    test::network::Placement,
     undo,
     weir::{Counters, Launch, Weir},
 };
@@ -122,22 +121,13 @@ fn soak(binary: &Path, length: Duration, seed: u64, checks: Checks) -> Result<Re
         network.receive_on(host, if host == Host::Server { cpus[1] } else { cpus[0] })?;
     }
     step.done("");
-    let instance = format!("soak-{}", std::process::id());
     let weir = Weir::start(Launch {
-        binary: binary.to_owned(),
-        namespace: network.gateway.name().to_owned(),
-        instance: instance.clone(),
-        placement: Placement::Gateway.name(),
-        interfaces: Placement::Gateway.interfaces(),
-        policies,
-        log: scratch.path().join("weir.log"),
         more: drops::RATE.iter().map(|word| (*word).to_owned()).collect(),
+        ..Launch::gateway(binary, &network.gateway, "soak", policies, &scratch)
     })?;
-    if let Some(other) = weir.counters()?.interfaces.iter().find(|interface| interface.mode != "native") {
-        bail!("{} is attached in {} mode, not in native", other.name, other.mode);
-    }
+    weir.counters()?.all_native()?;
     let drops = Drops::listen(&weir, scratch.path().join("drops.json"))?;
-    let report = observe(&weir, &network, drops, &Plan { instance: &instance, cpus, length, seed, fast_open })?;
+    let report = observe(&weir, &network, drops, &Plan { instance: weir.instance(), cpus, length, seed, fast_open })?;
     weir.stop()?;
     Ok(report)
 }

@@ -13,7 +13,16 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::{command, netns::process::Process, undo, vm};
+use crate::{
+    command,
+    netns::{
+        Namespace,
+        process::Process,
+        topology::{INSIDE, OUTSIDE},
+    },
+    scratch::Scratch,
+    undo, vm,
+};
 
 /// How long the daemon may take to be ready, and to leave.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -87,6 +96,21 @@ pub struct Launch {
 }
 
 impl Launch {
+    /// On a gateway with an interface outside and one inside, each named like its zone, both in native XDP. `name` tells the instance, and its
+    /// log in the scratch directory, from others; what else differs is set in what this returns.
+    pub fn gateway(binary: &Path, gateway: &Namespace, name: &str, policies: PathBuf, scratch: &Scratch) -> Self {
+        Self {
+            binary: binary.to_owned(),
+            namespace: gateway.name().to_owned(),
+            instance: format!("{name}-{}", std::process::id()),
+            placement: "gateway",
+            interfaces: [OUTSIDE, INSIDE].map(|zone| format!("{zone}={zone}:native")).to_vec(),
+            policies,
+            log: scratch.path().join(format!("{name}.log")),
+            more: Vec::new(),
+        }
+    }
+
     fn spawn(&self) -> Result<Process> {
         let log = File::options().create(true).append(true).open(&self.log);
         let log = log.with_context(|| format!("cannot write {}", self.log.display()))?;
@@ -123,6 +147,10 @@ impl Weir {
         let weir = Self { launch, daemon, _left: left };
         weir.wait_until_ready()?;
         Ok(weir)
+    }
+
+    pub fn instance(&self) -> &str {
+        &self.launch.instance
     }
 
     /// Ends the daemon as a crash would (SIGKILL): it can do nothing about it.

@@ -48,13 +48,16 @@ pub fn check<P: Packet, E: Env>(packet: &P, env: &E, visit: &mut Visit) -> Resul
         return by_shape(visit, read);
     }
     let Some(found) = env.established(&visit.descriptor.key) else { return Ok(()) };
-    let standing = env.with_established(&found, |flow| standing(visit, flow));
+    let (standing, watched) = env.with_established(&found, |flow| {
+        let watched = flow.guard & proof::bits::WATCHED != 0;
+        (standing(visit, flow), watched)
+    });
     if standing == Standing::Stranger as u8 {
         return Ok(());
     }
     // Begun also for a flow that has yet to prove itself: what it is refused for is counted there.
     let kinds = u32::from(asked & !wants::ESTABLISHED);
-    if env.with_guard(&visit.descriptor.key, |guard| guard.wants = kinds).is_none() {
+    if env.with_guard(&visit.descriptor.key, |guard| guard.asked(kinds, watched)).is_none() {
         env.insert_guard(&visit.descriptor.key)?;
     }
     if standing == Standing::Unproven as u8 {
@@ -154,12 +157,11 @@ pub fn learn<E: Env>(env: &E, visit: &mut Visit) {
         let ike = saw == Saw::Ike as u8;
         let security = Security { spi: visit.guard.spi, sequence: Seq(visit.guard.sequence) };
         let _ = env.with_guard(&visit.descriptor.key, |guard| {
-            let other_renewed = guard.side(!low).renewed;
-            let side = guard.side_mut(low);
+            let (side, other) = guard.sides_mut(low);
             if ike {
                 side.take_ike(now);
             } else {
-                side.take(security, now, other_renewed);
+                side.take(security, now, &mut other.renewed);
             }
         });
     }

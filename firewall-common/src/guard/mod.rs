@@ -70,6 +70,26 @@ impl Guard {
         if low { &mut self.low } else { &mut self.high }
     }
 
+    /// A direction's side, and the other one's.
+    #[inline(always)]
+    pub const fn sides_mut(&mut self, low: bool) -> (&mut Side, &mut Side) {
+        if low { (&mut self.low, &mut self.high) } else { (&mut self.high, &mut self.low) }
+    }
+
+    /// Notes which guards ask now. Where guard `esp` was not among those before, or the flow was under none (`watched` is false), nobody has
+    /// followed its associations meanwhile: what is known of them is forgotten. Another CPU's packet of that same moment may still be held
+    /// to it.
+    #[inline(always)]
+    pub const fn asked(&mut self, kinds: u32, watched: bool) {
+        // What has just been made has not been asked by anybody.
+        let followed = watched && (self.wants == 0 || self.wants & wants::ESP as u32 != 0);
+        if kinds & wants::ESP as u32 != 0 && !followed {
+            self.low.begin_anew();
+            self.high.begin_anew();
+        }
+        self.wants = kinds;
+    }
+
     /// Lets time pass for it.
     #[cfg(any(test, feature = "memory"))]
     pub fn grow_older(&mut self, by: crate::time::Nanos) {

@@ -5,7 +5,8 @@
 //!
 //! - It begins with one of its first [`FIRST_AT_MOST`] sequence numbers, and one candidate at a time is followed. Its packets pass, each but once.
 //! - It takes the place of the one in use when the *other* direction has begun a new one too, within [`TOGETHER`]: endpoints replace both
-//!   directions at once (RFC 7296 §2.8), and whoever forges the packets of one side has no way to send the other's.
+//!   directions at once (RFC 7296 §2.8), and whoever forges the packets of one side has no way to send the other's. Each change there allows one
+//!   here, or right behind a change of keys anybody could make another.
 //! - Without that only when the one in use has been silent for [`ABANDONED`] (a stream of one direction), or was itself never
 //!   [proven](Association::is_proven).
 //!
@@ -42,7 +43,7 @@ pub struct Side {
     pub previous: Association,
     /// The candidate.
     pub next: Association,
-    /// When it last began a new association beside one it had; 0 for never.
+    /// When it last began a new association beside one it had; 0 for never, and once the other direction has changed along with it.
     pub renewed: u64,
     /// Since when IKE messages are counted, and how many have passed since.
     pub ike_since: u64,
@@ -89,7 +90,7 @@ impl Side {
 
     /// Takes a packet that has passed; `other_renewed` is [`Self::renewed`] of the other direction.
     #[inline(always)]
-    pub const fn take(&mut self, security: Security, now: Nanos, other_renewed: u64) {
+    pub const fn take(&mut self, security: Security, now: Nanos, other_renewed: &mut u64) {
         let (spi, sequence) = (security.spi, security.sequence);
         // Another CPU may have changed the side since it was asked: what it would refuse now is not taken.
         if self.refuse(security, now) != 0 {
@@ -113,14 +114,26 @@ impl Side {
 
     /// The candidate becomes the one in use, if that is due.
     #[inline(always)]
-    const fn promote(&mut self, now: Nanos, other_renewed: u64) {
-        let together = other_renewed != 0 && now.since(Nanos(other_renewed)).0 <= TOGETHER.0;
+    const fn promote(&mut self, now: Nanos, other_renewed: &mut u64) {
+        let together = *other_renewed != 0 && now.since(Nanos(*other_renewed)).0 <= TOGETHER.0;
         let alone = self.next.is_proven() && (!self.current.is_proven() || self.current.is_silent(now, ABANDONED));
         if together || alone {
             self.previous = self.current;
             self.current = self.next;
             self.next.spi = 0;
+            // One new association of the other direction stands for one of this: a later one here must wait for a later one there.
+            *other_renewed = 0;
         }
+    }
+
+    /// Forgets every association. What was refused stays counted.
+    #[inline(always)]
+    pub const fn begin_anew(&mut self) {
+        // An association without an SPI is none, whatever else it has.
+        self.current.spi = 0;
+        self.previous.spi = 0;
+        self.next.spi = 0;
+        self.renewed = 0;
     }
 
     /// Whether one more IKE message may pass now.
@@ -170,12 +183,12 @@ mod tests {
     fn pair() -> [Side; 2] {
         let mut sides = [Side::default(); 2];
         for (side, spi) in sides.iter_mut().zip([1000, 2000]) {
-            (5000..5100).for_each(|sequence| assert_eq!(meet(side, spi, sequence, START, 0), None));
+            (5000..5100).for_each(|sequence| assert_eq!(meet(side, spi, sequence, START, &mut 0), None));
         }
         sides
     }
 
-    fn meet(side: &mut Side, spi: u32, sequence: u32, now: Nanos, other_renewed: u64) -> Option<Reason> {
+    fn meet(side: &mut Side, spi: u32, sequence: u32, now: Nanos, other_renewed: &mut u64) -> Option<Reason> {
         let security = Security { spi, sequence: Seq(sequence) };
         let refused = Reason::from_number(u8::try_from(side.refuse(security, now)).expect("a reason"));
         if refused.is_none() {
@@ -191,37 +204,73 @@ mod tests {
     #[test]
     fn an_unknown_spi_in_its_middle_is_refused() {
         let [mut side, _] = pair();
-        assert_eq!(meet(&mut side, 3000, FIRST_AT_MOST + 1, at(1), 0), Some(Reason::GuardEspSpi));
-        assert_eq!(meet(&mut side, 255, 1, at(1), 0), Some(Reason::GuardEspSpi), "reserved");
-        assert_eq!(meet(&mut side, 0, 1, at(1), 0), Some(Reason::GuardEspSpi));
-        assert_eq!(meet(&mut side, 3000, 0, at(1), 0), Some(Reason::GuardEspSequenceZero));
+        assert_eq!(meet(&mut side, 3000, FIRST_AT_MOST + 1, at(1), &mut 0), Some(Reason::GuardEspSpi));
+        assert_eq!(meet(&mut side, 255, 1, at(1), &mut 0), Some(Reason::GuardEspSpi), "reserved");
+        assert_eq!(meet(&mut side, 0, 1, at(1), &mut 0), Some(Reason::GuardEspSpi));
+        assert_eq!(meet(&mut side, 3000, 0, at(1), &mut 0), Some(Reason::GuardEspSequenceZero));
         assert_eq!(side, pair()[0], "what is refused leaves no trace");
     }
 
     #[test]
     fn a_rekey_of_both_directions_changes_at_once_and_the_old_stays_valid() {
         let [mut one, mut other] = pair();
-        assert_eq!(meet(&mut one, 1001, 1, at(1), other.renewed), None);
+        assert_eq!(meet(&mut one, 1001, 1, at(1), &mut other.renewed), None);
         assert_eq!(one.current.spi, 1000, "one direction alone");
-        assert_eq!(meet(&mut other, 2001, 1, at(20), one.renewed), None);
+        assert_eq!(meet(&mut other, 2001, 1, at(20), &mut one.renewed), None);
         assert_eq!((other.current.spi, other.previous.spi, other.next.spi), (2001, 2000, 0));
-        assert_eq!(meet(&mut one, 1001, 2, at(21), other.renewed), None);
+        assert_eq!(meet(&mut one, 1001, 2, at(21), &mut other.renewed), None);
         assert_eq!((one.current.spi, one.previous.spi, one.next.spi), (1001, 1000, 0));
         // Late packets of the old one pass once.
-        assert_eq!(meet(&mut one, 1000, 5100, at(25), other.renewed), None);
-        assert_eq!(meet(&mut one, 1000, 5100, at(26), other.renewed), Some(Reason::GuardEspReplay));
-        assert_eq!(meet(&mut one, 1001, 2, at(26), other.renewed), Some(Reason::GuardEspReplay));
+        assert_eq!(meet(&mut one, 1000, 5100, at(25), &mut other.renewed), None);
+        assert_eq!(meet(&mut one, 1000, 5100, at(26), &mut other.renewed), Some(Reason::GuardEspReplay));
+        assert_eq!(meet(&mut one, 1001, 2, at(26), &mut other.renewed), Some(Reason::GuardEspReplay));
     }
 
     #[test]
     fn what_one_side_alone_injects_takes_no_place_that_is_in_use() {
         let [mut side, _] = pair();
         for sequence in 1..200 {
-            assert_eq!(meet(&mut side, 6666, sequence, at(u64::from(sequence)), 0), None);
+            assert_eq!(meet(&mut side, 6666, sequence, at(u64::from(sequence)), &mut 0), None);
         }
         assert_eq!((side.current.spi, side.next.spi), (1000, 6666));
-        assert_eq!(meet(&mut side, 6667, 1, at(300), 0), Some(Reason::GuardEspSpi), "one candidate at a time");
-        assert_eq!(meet(&mut side, 1000, 5100, at(1000), 0), None);
+        assert_eq!(meet(&mut side, 6667, 1, at(300), &mut 0), Some(Reason::GuardEspSpi), "one candidate at a time");
+        assert_eq!(meet(&mut side, 1000, 5100, at(1000), &mut 0), None);
+    }
+
+    #[test]
+    fn a_change_of_keys_lets_no_injected_association_take_a_place_after_it() {
+        let [mut one, mut other] = pair();
+        for sequence in 1..100 {
+            let now = at(u64::from(sequence));
+            assert_eq!(meet(&mut one, 1001, sequence, now, &mut other.renewed), None);
+            assert_eq!(meet(&mut other, 2001, sequence, now, &mut one.renewed), None);
+        }
+        assert_eq!((one.current.spi, other.current.spi), (1001, 2001));
+        // Right behind it somebody injects two associations of their own into one direction, each for long enough to be proven.
+        for spi in [6666, 6667] {
+            for sequence in 1..100 {
+                let _ = meet(&mut one, spi, sequence, at(200 + u64::from(sequence)), &mut other.renewed);
+            }
+        }
+        assert_eq!((one.current.spi, one.previous.spi, one.next.spi), (1001, 1000, 6666));
+        assert_eq!(meet(&mut one, 1001, 5000, at(400), &mut other.renewed), None);
+    }
+
+    #[test]
+    fn keys_can_be_changed_again_and_again_within_the_minute() {
+        let [mut one, mut other] = pair();
+        for round in 1..10 {
+            // Now the one direction is met first, now the other.
+            for sequence in 1..50 {
+                let now = at(u64::from(round * 1000 + sequence));
+                let (first, second, spis) =
+                    if round % 2 == 0 { (&mut one, &mut other, [1000, 2000]) } else { (&mut other, &mut one, [2000, 1000]) };
+                assert_eq!(meet(first, spis[0] + round, sequence, now, &mut second.renewed), None);
+                assert_eq!(meet(second, spis[1] + round, sequence, now, &mut first.renewed), None);
+            }
+            assert_eq!((one.current.spi, other.current.spi), (1000 + round, 2000 + round));
+            assert_eq!((one.next.spi, other.next.spi, one.renewed, other.renewed), (0, 0, 0, 0));
+        }
     }
 
     #[test]
@@ -231,7 +280,7 @@ mod tests {
         for spi in 1001..1010 {
             for sequence in 1..1000 {
                 now = Nanos(now.0 + 500 * MS);
-                assert_eq!(meet(&mut side, spi, sequence, now, 0), None, "{spi} {sequence}");
+                assert_eq!(meet(&mut side, spi, sequence, now, &mut 0), None, "{spi} {sequence}");
             }
             assert_eq!(side.current.spi, spi);
         }
@@ -240,9 +289,9 @@ mod tests {
     #[test]
     fn a_forged_first_packet_does_not_keep_the_endpoint_out() {
         let mut side = Side::default();
-        assert_eq!(meet(&mut side, 6666, 77, at(0), 0), None, "nothing is known yet");
+        assert_eq!(meet(&mut side, 6666, 77, at(0), &mut 0), None, "nothing is known yet");
         for sequence in 900_000..900_100 {
-            assert_eq!(meet(&mut side, 1000, sequence, at(1), 0), None);
+            assert_eq!(meet(&mut side, 1000, sequence, at(1), &mut 0), None);
         }
         assert_eq!((side.current.spi, side.previous.spi), (1000, 6666));
     }
@@ -250,9 +299,9 @@ mod tests {
     #[test]
     fn a_candidate_that_went_silent_loses_its_place() {
         let [mut side, _] = pair();
-        assert_eq!(meet(&mut side, 6666, 1, at(0), 0), None);
-        assert_eq!(meet(&mut side, 1001, 1, at(9_999), 0), Some(Reason::GuardEspSpi));
-        assert_eq!(meet(&mut side, 1001, 1, at(10_000), 0), None);
+        assert_eq!(meet(&mut side, 6666, 1, at(0), &mut 0), None);
+        assert_eq!(meet(&mut side, 1001, 1, at(9_999), &mut 0), Some(Reason::GuardEspSpi));
+        assert_eq!(meet(&mut side, 1001, 1, at(10_000), &mut 0), None);
     }
 
     #[test]

@@ -152,22 +152,11 @@ impl Bench {
     }
 
     fn weir(&mut self) -> Result<Turn> {
-        let instance = format!("bench-{}", std::process::id());
-        let interfaces = [WEST, EAST].map(|link| format!("{0}={0}:native", link.gateway_interface));
-        let log = self.scratch.path().join("weir.log");
         let weir = Weir::start(Launch {
-            binary: self.weir.clone(),
-            namespace: self.network.gateway.name().to_owned(),
-            instance,
-            placement: "gateway",
-            interfaces: interfaces.to_vec(),
-            policies: self.policies.clone(),
-            log,
-            more: Vec::new(),
+            interfaces: [WEST, EAST].map(|link| format!("{0}={0}:native", link.gateway_interface)).to_vec(),
+            ..Launch::gateway(&self.weir, &self.network.gateway, "bench", self.policies.clone(), &self.scratch)
         })?;
-        if let Some(other) = weir.counters()?.interfaces.iter().find(|interface| interface.mode != "native") {
-            bail!("{} is attached in {} mode, not in native", other.name, other.mode);
-        }
+        weir.counters()?.all_native()?;
         self.establish()?;
         let before = (weir.all_counters()?, weir.counters()?);
         let turn = self.data()?;

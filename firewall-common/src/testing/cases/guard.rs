@@ -232,6 +232,27 @@ pub(super) const ROWS: &[Row] = &[
     ",
             ),
             case(
+                "own/guard-esp/another-policy",
+                "
+        policy guard esp
+        C:esp=4096/1 +100             -> pass single
+        S:esp=8192/1 +100             -> pass stream
+        C:esp=4096/2 +100             -> pass stream
+        # The same guard goes on where it was.
+        policy guard esp
+        C:esp=4096/2 +100             -> drop:guard-esp-replay stream
+        # What passes without it nobody follows: with it again the window begins anew, in both directions.
+        policy strict
+        C:esp=4096/2 +100             -> pass stream
+        C:esp=4096/200000 +100        -> pass stream
+        policy guard esp
+        C:esp=4096/200001 +100        -> pass stream
+        C:esp=4096/200001 +100        -> drop:guard-esp-replay stream
+        S:esp=8193/4000000 +100       -> pass stream
+        S:esp=8193/4000000 +100       -> drop:guard-esp-replay stream
+    ",
+            ),
+            case(
                 "own/guard-esp/udp",
                 "
         policy guard esp
@@ -298,6 +319,12 @@ pub(super) const ROWS: &[Row] = &[
         C:A 201/201 +100              -> drop:guard-no-trailer bypass
         C:A 201/201 +100 ctcp-ike     -> pass bypass
         C:A 201/201 +100 ctcp-ike     -> pass bypass
+        # Without guard `esp` nobody follows the numbers: with it again the window begins anew.
+        policy guard ctcp
+        C:A 201/201 +100 ctcp=4096/200000 -> pass bypass
+        policy guard ctcp esp
+        C:A 201/201 +100 ctcp=4096/200001 -> pass bypass
+        C:A 201/201 +100 ctcp=4096/200001 -> drop:guard-esp-replay bypass
     ",
             ),
         ],

@@ -24,16 +24,7 @@ impl Site {
         let scratch = Scratch::create("peers")?;
         let policies = scratch.directory_with("first", "policy.toml", policy)?;
         let topology = Topology::create()?;
-        let weir = Weir::start(Launch {
-            binary: binary.to_owned(),
-            namespace: topology.gateway.name().to_owned(),
-            instance: format!("peers-{}", std::process::id()),
-            placement: "gateway",
-            interfaces: [OUTSIDE, INSIDE].map(|name| format!("{name}={name}:native")).to_vec(),
-            policies,
-            log: scratch.path().join("weir.log"),
-            more: Vec::new(),
-        })?;
+        let weir = Weir::start(Launch::gateway(binary, &topology.gateway, "peers", policies, &scratch))?;
         let start = weir.counters()?;
         start.all_native()?;
         Ok(Self { weir, topology, scratch, start })

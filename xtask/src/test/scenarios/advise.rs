@@ -81,16 +81,7 @@ pub fn fake_tcp(binary: &Path) -> Result<String> {
     let scratch = Scratch::create("advise")?;
     let topology = Topology::create()?;
     let policies = scratch.directory_with("policy", "10-gateway.toml", &policy())?;
-    let weir = Weir::start(Launch {
-        binary: binary.to_owned(),
-        namespace: topology.gateway.name().to_owned(),
-        instance: format!("test-{}", std::process::id()),
-        placement: "gateway",
-        interfaces: [OUTSIDE, INSIDE].map(|name| format!("{name}={name}:native")).to_vec(),
-        policies: policies.clone(),
-        log: scratch.path().join("weir.log"),
-        more: Vec::new(),
-    })?;
+    let weir = Weir::start(Launch::gateway(binary, &topology.gateway, "test", policies.clone(), &scratch))?;
     let plan = |loss| Plan { xtask: &xtask, seconds: SECONDS, loss };
 
     // Real TCP loses as much, and wants nothing.

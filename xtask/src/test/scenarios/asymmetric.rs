@@ -202,16 +202,8 @@ pub fn two_gateways(binary: &Path) -> Result<String> {
     let scratch = Scratch::create("asymmetric")?;
     let network = Network::create()?;
     let start = |name: &str, namespace: &Namespace| {
-        Weir::start(Launch {
-            binary: binary.to_owned(),
-            namespace: namespace.name().to_owned(),
-            instance: format!("test-{}-{name}", std::process::id()),
-            placement: "gateway",
-            interfaces: [OUTSIDE, INSIDE].map(|zone| format!("{zone}={zone}:native")).to_vec(),
-            policies: scratch.directory_with(&format!("{name}-strict"), "policy.toml", &policy("strict"))?,
-            log: scratch.path().join(format!("{name}.log")),
-            more: Vec::new(),
-        })
+        let policies = scratch.directory_with(&format!("{name}-strict"), "policy.toml", &policy("strict"))?;
+        Weir::start(Launch::gateway(binary, namespace, &format!("test-{name}"), policies, &scratch))
     };
     let gateways = Gateways { forth: start("forth", &network.forth)?, back: start("back", &network.back)? };
     let result = gateways.play(&network, &scratch);

@@ -32,16 +32,8 @@ pub fn needed(binary: &Path) -> Result<String> {
     let xtask = env::current_exe().context("cannot find this program's own file")?;
     let scratch = Scratch::create("bypass")?;
     let topology = Topology::create()?;
-    let weir = Weir::start(Launch {
-        binary: binary.to_owned(),
-        namespace: topology.gateway.name().to_owned(),
-        instance: format!("test-{}", std::process::id()),
-        placement: "gateway",
-        interfaces: [OUTSIDE, INSIDE].map(|name| format!("{name}={name}:native")).to_vec(),
-        policies: scratch.directory_with("policy", "bypass.toml", &policy())?,
-        log: scratch.path().join("weir.log"),
-        more: Vec::new(),
-    })?;
+    let policies = scratch.directory_with("policy", "bypass.toml", &policy())?;
+    let weir = Weir::start(Launch::gateway(binary, &topology.gateway, "test", policies, &scratch))?;
     let plan = |loss| Plan { xtask: &xtask, seconds: SECONDS, loss };
 
     let mut before_the_end = None;

@@ -27,16 +27,8 @@ pub fn injection(binary: &Path) -> Result<String> {
     let xtask = env::current_exe().context("cannot find this program's own file")?;
     let scratch = Scratch::create("guard")?;
     let topology = Topology::create()?;
-    let weir = Weir::start(Launch {
-        binary: binary.to_owned(),
-        namespace: topology.gateway.name().to_owned(),
-        instance: format!("test-{}", std::process::id()),
-        placement: "gateway",
-        interfaces: [OUTSIDE, INSIDE].map(|name| format!("{name}={name}:native")).to_vec(),
-        policies: scratch.directory_with("policy", "guard.toml", &policy())?,
-        log: scratch.path().join("weir.log"),
-        more: Vec::new(),
-    })?;
+    let policies = scratch.directory_with("policy", "guard.toml", &policy())?;
+    let weir = Weir::start(Launch::gateway(binary, &topology.gateway, "test", policies, &scratch))?;
     let plan = Plan { xtask: &xtask, seconds: SECONDS, loss: 0 };
     let mut flow = Value::Null;
     let figures = traffic::ctcp_with(&topology, plan, Acknowledge::RepeatAtGap, CLIENT_PORT, &["--rekey-after", REKEY_AFTER], || {

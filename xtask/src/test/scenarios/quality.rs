@@ -38,16 +38,8 @@ pub fn side(binary: &Path) -> Result<String> {
         end.sysctl("net/ipv4/tcp_wmem", SENT)?;
         end.sysctl("net/ipv4/tcp_rmem", ROOM)?;
     }
-    let weir = Weir::start(Launch {
-        binary: binary.to_owned(),
-        namespace: topology.gateway.name().to_owned(),
-        instance: format!("test-{}", std::process::id()),
-        placement: "gateway",
-        interfaces: [OUTSIDE, INSIDE].map(|name| format!("{name}={name}:native")).to_vec(),
-        policies: scratch.directory_with("policy", "quality.toml", &policy())?,
-        log: scratch.path().join("weir.log"),
-        more: Vec::new(),
-    })?;
+    let policies = scratch.directory_with("policy", "quality.toml", &policy())?;
+    let weir = Weir::start(Launch::gateway(binary, &topology.gateway, "test", policies, &scratch))?;
     clean(&topology, &weir)?;
     let (mut right, mut wrong, mut lost) = (0, Vec::new(), 0);
     for percent in LOSSES {
