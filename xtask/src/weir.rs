@@ -194,6 +194,11 @@ impl Weir {
         self.verb(&["policy", "apply"], &[directory, "--confirm", &seconds.to_string()]).map(drop)
     }
 
+    /// Removes every flow.
+    pub fn forget_flows(&self) -> Result<()> {
+        self.verb(&["flows", "kill"], &["--all"]).map(drop)
+    }
+
     pub fn counters(&self) -> Result<Counters> {
         self.read("counters", &[])
     }

@@ -100,7 +100,7 @@ pub fn fake_tcp(binary: &Path) -> Result<String> {
     ensure!(shown.contains("[[rule]]") && shown.contains(&advice.name), "a person is shown no rule: {shown}");
 
     // Its client has given up, and the flow is gone: what it carried is known all the same.
-    let _: serde_json::Value = weir.read("flows", &["kill", "--all"])?;
+    weir.forget_flows()?;
     let (_, later) = the_rule(&weir, "fake-tcp")?;
     ensure!(later.guard == ["ctcp"], "without the flow its rule is wider: {later:?}");
 
