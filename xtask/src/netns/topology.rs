@@ -32,7 +32,7 @@ pub struct Topology {
     pub client: Namespace,
     pub gateway: Namespace,
     pub server: Namespace,
-    hop: Namespace,
+    pub hop: Namespace,
 }
 
 impl Topology {

@@ -38,6 +38,8 @@ pub struct Flow {
     /// Of ESP and AH, also in UDP.
     #[serde(default)]
     pub ipsec: Option<Ipsec>,
+    #[serde(default)]
+    pub guard: Option<FlowGuard>,
 }
 
 /// Security associations of a flow.
@@ -54,13 +56,25 @@ pub struct Associations {
     pub to_initiator: Option<u32>,
 }
 
+/// What guards remember of a flow.
+#[derive(Debug, Clone, Deserialize)]
+pub struct FlowGuard {
+    pub kinds: Vec<String>,
+    /// Of guard `ctcp` alone.
+    pub proven: Option<bool>,
+    pub spi: Associations,
+    pub previous_spi: Associations,
+    pub next_spi: Associations,
+    pub refused: Both,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 pub struct FlowEnd {
     pub port: u16,
     pub zone: String,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 pub struct Both {
     pub to_responder: u64,
     pub to_initiator: u64,

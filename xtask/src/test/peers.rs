@@ -21,6 +21,12 @@ pub const ALL: &[Scenario] = &[
         strongswan::scenario,
     )
     .within(240),
+    Scenario::alone(
+        "strongswan-guarded",
+        "the same under guard \"esp\", while somebody between forges and repeats on both sides of Weir",
+        strongswan::guarded::scenario,
+    )
+    .within(300),
     Scenario::alone("openconnect", "a TLS and a DTLS tunnel, with and without loss", openconnect::scenario).within(300),
     Scenario::alone("ctcp", "IPsec over TCP as tshark reads it, at every level, loss and kind of receiver", ctcp::scenario).within(420),
 ];

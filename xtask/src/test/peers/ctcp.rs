@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use super::{
     dissect::{self, Capture, Encapsulated},
-    site::{Site, rule},
+    site::{Site, bypass, rule},
 };
 use crate::{
     ctcp::receiver::Acknowledge,
@@ -40,11 +40,12 @@ pub(super) fn scenario(binary: &Path) -> Result<String> {
 }
 
 fn policy(level: &str) -> String {
+    let (name, service) = ("vpn-clients", format!("tcp/{CTCP_PORT}"));
     let mut words = level.split('+');
-    let inspection = words.next().unwrap_or(level);
-    let guards: Vec<&str> = words.collect();
-    let rule = rule("vpn-clients", &format!("tcp/{CTCP_PORT}"), inspection);
-    if guards.is_empty() { rule } else { format!("{}\nguard = {guards:?}\n", rule.trim_end()) }
+    match words.next() {
+        Some("bypass") => bypass(name, &service, &words.collect::<Vec<_>>()),
+        _ => rule(name, &service, level),
+    }
 }
 
 fn play(site: &mut Site) -> Result<String> {

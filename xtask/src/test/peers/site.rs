@@ -89,3 +89,9 @@ pub(super) fn rule(name: &str, service: &str, inspection: &str) -> String {
          inspection = \"{inspection}\"\n\n"
     )
 }
+
+/// A bypass under these guards, if there are any.
+pub(super) fn bypass(name: &str, service: &str, guards: &[&str]) -> String {
+    let rule = rule(name, service, "bypass");
+    if guards.is_empty() { rule } else { format!("{}\nguard = {guards:?}\n", rule.trim_end()) }
+}
