@@ -15,20 +15,17 @@ use crate::{
         be16, be32,
         ctcp::{self, Carried, Trailer},
         ike,
-        ipsec::{self, FIRST_SPI, NAT_T},
+        ipsec::{self, AH_HEADER, FIRST_SPI, NAT_T, NON_ESP_MARKER},
         udp,
     },
 };
 
 /// Bytes from the beginning that are looked at: the longest is IKE's header behind its mark (RFC 3948 §2.2).
-const HEAD: u32 = MARK + ike::HEADER;
-const MARK: u32 = 4;
+const HEAD: u32 = NON_ESP_MARKER + ike::HEADER;
 /// Bytes of the prefix of IKE over TCP, `IKETCP` (RFC 9329 §3).
 const PREFIX: u32 = 6;
 /// Bytes until behind the first message's length, which counts itself, and the mark that it is IKE (RFC 9329 §4).
-const MARKED: u32 = PREFIX + 2 + MARK;
-/// Bytes from AH's beginning to its sequence number's end (RFC 4302 §2).
-const AH_HEADER: u32 = 12;
+const MARKED: u32 = PREFIX + 2 + NON_ESP_MARKER;
 
 /// Looks at a packet whose flow may be one to recognise, and notes what it sees in [`Visit::sight`].
 #[inline(always)]
@@ -108,7 +105,7 @@ const IKE_TCP: u32 = 1;
 fn begins_ike_tcp(head: &[u8; HEADER_ROOM], length: u32) -> bool {
     let prefix = be32::<0, _>(head) == u32::from_be_bytes(*b"IKET") && be16::<4, _>(head) == u16::from_be_bytes(*b"CP");
     // The first message is IKE, for there is no association yet.
-    let message = length < MARKED || (u32::from(be16::<6, _>(head)) >= 2 + MARK + ike::HEADER && be32::<8, _>(head) == 0);
+    let message = length < MARKED || (u32::from(be16::<6, _>(head)) >= 2 + NON_ESP_MARKER + ike::HEADER && be32::<8, _>(head) == 0);
     length >= PREFIX && prefix && message
 }
 
@@ -152,7 +149,7 @@ fn udp<P: Packet, E: Env>(packet: &P, env: &E, settings: &Applications, visit: &
         let (Some(first), Some(message), Some(marked)) = (
             room.header.first_chunk::<8>(),
             room.header.first_chunk(),
-            room.header.last_chunk::<{ HEADER_ROOM - MARK as usize }>().and_then(|behind| behind.first_chunk()),
+            room.header.last_chunk::<{ HEADER_ROOM - NON_ESP_MARKER as usize }>().and_then(|behind| behind.first_chunk()),
         ) else {
             return;
         };
@@ -171,7 +168,7 @@ fn udp<P: Packet, E: Env>(packet: &P, env: &E, settings: &Applications, visit: &
             }
             // A keep-alive: one byte on port 4500 (RFC 3948 §2.3), and on the other ports nobody says what.
             _ if !nat_t || length <= 1 => sight.seen |= sights::GO_ON,
-            _ if be32::<0, _>(&room.header) == 0 && ike::is_header(marked, length.wrapping_sub(MARK), !fragment) => {
+            _ if be32::<0, _>(&room.header) == 0 && ike::is_header(marked, length.wrapping_sub(NON_ESP_MARKER), !fragment) => {
                 sight.application = Application::NatT as u8;
             }
             _ => {}

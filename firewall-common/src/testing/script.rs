@@ -276,11 +276,16 @@ pub fn parse(script: &str) -> Result<Vec<Line>, String> {
         let (text, times) = repeated(text);
         for turn in 0..times {
             let mut step = step(&text).map_err(|why| format!("{text}: {why}"))?;
-            if let Step::Send { packet, .. } = &mut step {
-                shift(packet, turn);
-            }
+            let answered = match &mut step {
+                Step::Send { expect, .. } if expect.iter().all(|expect| matches!(expect.outcome, Outcome::Drop(_))) => false,
+                Step::Send { packet, .. } => {
+                    shift(packet, turn);
+                    !matches!(packet.kind, Kind::Esp { .. } | Kind::Ah { .. })
+                }
+                _ => true,
+            };
             lines.push(Line { text: text.clone(), step });
-            if times > 1 {
+            if times > 1 && answered {
                 lines.push(acknowledgement(&lines[lines.len() - 1])?);
             }
         }
@@ -288,7 +293,8 @@ pub fn parse(script: &str) -> Result<Vec<Line>, String> {
     Ok(lines)
 }
 
-/// `x46` makes 46 segments of a line, each acknowledged by the other side.
+/// `x46` makes 46 segments of a line, each acknowledged by the other side. Of ESP and AH it makes packets with the next sequence numbers, and what
+/// is dropped comes as often as it was.
 fn repeated(text: &str) -> (String, u32) {
     let times = text.split_whitespace().find_map(|word| word.strip_prefix('x').and_then(|times| times.parse().ok()));
     match times {
@@ -298,7 +304,9 @@ fn repeated(text: &str) -> (String, u32) {
 }
 
 fn shift(packet: &mut Send, turn: u32) {
-    if let Number::Relative(seq) = &mut packet.seq {
+    if let Kind::Esp { sequence, .. } | Kind::Ah { sequence, .. } = &mut packet.kind {
+        *sequence += turn;
+    } else if let Number::Relative(seq) = &mut packet.seq {
         *seq += i64::from(turn) * i64::from(packet.length);
     }
 }

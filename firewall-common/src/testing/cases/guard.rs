@@ -2,6 +2,25 @@
 
 use super::{Row, case, case_v4, row};
 
+/// A script in which both sides have proven that their stream is IPsec over TCP, under these guards, before the rest of it.
+macro_rules! proven {
+    ($guards:literal, $rest:literal) => {
+        concat!(
+            "
+        policy guard ",
+            $guards,
+            "
+        HS
+        C:A 1/1 +100 ctcp=4096/1      -> pass established
+        S:A 1/101 +100 ctcp=8192/1    -> pass established
+        C:A 101/101 +100 ctcp=4096/2  -> pass established
+        S:A 101/201 +100 ctcp=8192/2  -> pass bypass
+",
+            $rest
+        )
+    };
+}
+
 pub(super) const ROWS: &[Row] = &[
     row(
         "own/guard-ctcp",
@@ -44,17 +63,14 @@ pub(super) const ROWS: &[Row] = &[
             ),
             case_v4(
                 "own/guard-ctcp/fragments",
-                "
-        policy guard ctcp
-        HS
-        C:A 1/1 +100 ctcp=4096/1      -> pass established
-        S:A 1/101 +100 ctcp=8192/1    -> pass established
-        C:A 101/101 +100 ctcp=4096/2  -> pass established
-        S:A 101/201 +100 ctcp=8192/2  -> pass bypass
+                proven!(
+                    "ctcp",
+                    "
         # The trailer is in the last one, and a first one is judged alone.
         C:A 201/201 +100 ctcp=4096/3 frag=0:64+ -> drop:guard-no-trailer bypass
         C:A 201/201 +100 ctcp=4096/3 frag=64:56 -> drop:fragment-no-first
-    ",
+    "
+                ),
             ),
             case(
                 "own/guard-ctcp/one-side-proves-nothing",
@@ -84,56 +100,40 @@ pub(super) const ROWS: &[Row] = &[
             ),
             case(
                 "own/guard-ctcp/back-to-strict",
-                "
-        policy guard ctcp
-        HS
-        C:A 1/1 +100 ctcp=4096/1      -> pass established
-        S:A 1/101 +100 ctcp=8192/1    -> pass established
-        C:A 101/101 +100 ctcp=4096/2  -> pass established
-        S:A 101/201 +100 ctcp=8192/2  -> pass bypass
+                proven!(
+                    "ctcp",
+                    "
         # However many of one side: who forges them does not put it back.
-        C:A 201/201 +100              -> drop:guard-no-trailer bypass
-        C:A 201/201 +100              -> drop:guard-no-trailer bypass
-        C:A 201/201 +100              -> drop:guard-no-trailer bypass
-        C:A 201/201 +100              -> drop:guard-no-trailer bypass
-        C:A 201/201 +100              -> drop:guard-no-trailer bypass
+        C:A 201/201 +100 x5           -> drop:guard-no-trailer bypass
         C:A 201/201 +100 ctcp=4096/3  -> pass bypass
-        C:A 301/201 +100              -> drop:guard-no-trailer bypass
-        C:A 301/201 +100              -> drop:guard-no-trailer bypass
-        C:A 301/201 +100              -> drop:guard-no-trailer bypass
+        C:A 301/201 +100 x3           -> drop:guard-no-trailer bypass
         S:A 201/301 +100              -> drop:guard-no-trailer established
         # Both sides: strict again, whose numbers are learned anew.
         C:A 301/201 +100              -> pass established
         S:A 201/401 +100              -> pass established
         C:A 900000/301 +100           -> drop:tcp-seq-past-win established
-    ",
+    "
+                ),
             ),
             case(
                 "own/guard-ctcp/new-handshake",
-                "
-        policy guard ctcp
-        HS
-        C:A 1/1 +100 ctcp=4096/1      -> pass established
-        S:A 1/101 +100 ctcp=8192/1    -> pass established
-        C:A 101/101 +100 ctcp=4096/2  -> pass established
-        S:A 101/201 +100 ctcp=8192/2  -> pass bypass
+                proven!(
+                    "ctcp",
+                    "
         # Anybody may forge a SYN: it changes nothing.
         C:S 700000                    -> pass bypass
         C:A 201/201 +100 ctcp=4096/3  -> pass bypass
         S:SA 800000/700001            -> pass established
         C:A 700001/800001 +100        -> pass established
         S:A 800001/700101 +100        -> pass established
-    ",
+    "
+                ),
             ),
             case(
                 "own/guard-ctcp/another-policy",
-                "
-        policy guard ctcp
-        HS
-        C:A 1/1 +100 ctcp=4096/1      -> pass established
-        S:A 1/101 +100 ctcp=8192/1    -> pass established
-        C:A 101/101 +100 ctcp=4096/2  -> pass established
-        S:A 101/201 +100 ctcp=8192/2  -> pass bypass
+                proven!(
+                    "ctcp",
+                    "
         # What is proven stays so under the same guard.
         policy guard ctcp
         C:A 900000/201 +100 ctcp=4096/3 -> pass bypass
@@ -145,7 +145,8 @@ pub(super) const ROWS: &[Row] = &[
         C:A 900200/201 +100           -> pass bypass
         policy guard ctcp
         C:A 900300/201 +100           -> pass established
-    ",
+    "
+                ),
             ),
         ],
     ),
@@ -201,23 +202,7 @@ pub(super) const ROWS: &[Row] = &[
         policy guard esp
         C:esp=4096/1 +100             -> pass single
         S:esp=8192/1 +100             -> pass stream
-        C:esp=4096/2 +100             -> pass stream
-        C:esp=4096/3 +100             -> pass stream
-        C:esp=4096/4 +100             -> pass stream
-        C:esp=4096/5 +100             -> pass stream
-        C:esp=4096/6 +100             -> pass stream
-        C:esp=4096/7 +100             -> pass stream
-        C:esp=4096/8 +100             -> pass stream
-        C:esp=4096/9 +100             -> pass stream
-        C:esp=4096/10 +100             -> pass stream
-        C:esp=4096/11 +100             -> pass stream
-        C:esp=4096/12 +100             -> pass stream
-        C:esp=4096/13 +100             -> pass stream
-        C:esp=4096/14 +100             -> pass stream
-        C:esp=4096/15 +100             -> pass stream
-        C:esp=4096/16 +100             -> pass stream
-        C:esp=4096/17 +100             -> pass stream
-        C:esp=4096/18 +100             -> pass stream
+        C:esp=4096/2 +100 x17         -> pass stream
         # Not known, and not as a new one begins.
         C:esp=4097/2000 +100          -> drop:guard-esp-spi stream
         S:esp=8192/2 +100             -> pass stream
@@ -304,13 +289,9 @@ pub(super) const ROWS: &[Row] = &[
             ),
             case(
                 "own/guard-esp/ctcp",
-                "
-        policy guard ctcp esp
-        HS
-        C:A 1/1 +100 ctcp=4096/1      -> pass established
-        S:A 1/101 +100 ctcp=8192/1    -> pass established
-        C:A 101/101 +100 ctcp=4096/2  -> pass established
-        S:A 101/201 +100 ctcp=8192/2  -> pass bypass
+                proven!(
+                    "ctcp esp",
+                    "
         # The window knows what passed before the flow was proven.
         C:A 201/201 +100 ctcp=4096/2  -> drop:guard-esp-replay bypass
         C:A 900000/201 +100 ctcp=4096/3 -> pass bypass
@@ -325,7 +306,8 @@ pub(super) const ROWS: &[Row] = &[
         policy guard ctcp esp
         C:A 201/201 +100 ctcp=4096/200001 -> pass bypass
         C:A 201/201 +100 ctcp=4096/200001 -> drop:guard-esp-replay bypass
-    ",
+    "
+                ),
             ),
         ],
     ),
