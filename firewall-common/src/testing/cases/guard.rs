@@ -296,6 +296,7 @@ pub(super) const ROWS: &[Row] = &[
         C:A 201/201 +100 ctcp=4096/2  -> drop:guard-esp-replay bypass
         C:A 900000/201 +100 ctcp=4096/3 -> pass bypass
         C:A 900000/201 +100 ctcp=4096/3 -> drop:guard-esp-replay bypass
+        # Further than whatever time allows: a slow machine needs milliseconds between two packets.
         C:A 201/201 +100 ctcp=4096/2000000000 -> drop:guard-esp-jump bypass
         C:A 201/201 +100              -> drop:guard-no-trailer bypass
         C:A 201/201 +100 ctcp-ike     -> pass bypass
