@@ -121,7 +121,7 @@ fn by_window<E: Env>(env: &E, visit: &mut Visit) -> Result<(), Reason> {
         if ike {
             return (if side.admits_ike(now) { 0 } else { Reason::GuardIkeRate as u32 }, 0);
         }
-        let refused = side.refuse(security, now);
+        let refused = side.refuse(security, now, guard.side(!low).renewed);
         (refused, side.expected(security.spi, refused))
     });
     // It was there a moment ago; without it nothing can be compared.

@@ -11,7 +11,8 @@
 //!   [proven](Association::is_proven).
 //!
 //! The one that was in use stays valid until the next change: packets of it may still be under way. So nothing that is injected takes the
-//! place of an association in use; what it can do is hold the candidate's place.
+//! place of an association in use; what it can do is hold the candidate's place, for as long as it goes on: once the other direction has begun a new
+//! one, a candidate that has been silent for [`GIVEN_UP`] gives way to the next.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -28,7 +29,7 @@ pub const FIRST_AT_MOST: u32 = 1024;
 pub const TOGETHER: Nanos = Nanos(60 * SECOND);
 /// After so long without a packet another may take its place, though only one direction changes.
 pub const ABANDONED: Nanos = Nanos(300 * SECOND);
-/// A candidate that was never proven loses its place to another after so long without a packet.
+/// A candidate that was never proven, or that did not change along with the other direction, loses its place to another after so long without a packet.
 pub const GIVEN_UP: Nanos = Nanos(10 * SECOND);
 /// IKE messages of one direction in a second.
 pub const IKE_A_SECOND: u32 = 100;
@@ -53,10 +54,11 @@ pub struct Side {
 }
 
 impl Side {
-    /// Why a packet of this association is refused, if it is: the number of a [`Reason`], or 0.
+    /// Why a packet of this association is refused, if it is: the number of a [`Reason`], or 0. `other_renewed` is [`Self::renewed`] of the other
+    /// direction.
     #[inline(always)]
     #[must_use]
-    pub const fn refuse(&self, security: Security, now: Nanos) -> u32 {
+    pub const fn refuse(&self, security: Security, now: Nanos, other_renewed: u64) -> u32 {
         let (spi, sequence) = (security.spi, security.sequence);
         if spi < FIRST_SPI {
             return Reason::GuardEspSpi as u32;
@@ -78,22 +80,23 @@ impl Side {
         }
         // Who came first need not have been the endpoint: until it is proven anybody may be a candidate beside it.
         let begins = sequence.0 <= FIRST_AT_MOST || !self.current.is_proven();
-        if begins && self.has_place(now) { 0 } else { Reason::GuardEspSpi as u32 }
+        if begins && self.has_place(now, other_renewed) { 0 } else { Reason::GuardEspSpi as u32 }
     }
 
     /// True when a new candidate may be followed.
     #[inline(always)]
-    const fn has_place(&self, now: Nanos) -> bool {
-        let patience = if self.next.is_proven() { ABANDONED } else { GIVEN_UP };
+    const fn has_place(&self, now: Nanos, other_renewed: u64) -> bool {
+        // Any packet of a candidate promotes it when the other direction has changed: which is still one has had none since.
+        let patience = if self.next.is_proven() && !changed_lately(other_renewed, now) { ABANDONED } else { GIVEN_UP };
         !self.next.is_known() || self.next.is_silent(now, patience)
     }
 
-    /// Takes a packet that has passed; `other_renewed` is [`Self::renewed`] of the other direction.
+    /// Takes a packet that has passed; `other_renewed` as above.
     #[inline(always)]
     pub const fn take(&mut self, security: Security, now: Nanos, other_renewed: &mut u64) {
         let (spi, sequence) = (security.spi, security.sequence);
         // Another CPU may have changed the side since it was asked: what it would refuse now is not taken.
-        if self.refuse(security, now) != 0 {
+        if self.refuse(security, now, *other_renewed) != 0 {
             return;
         }
         if self.current.spi == spi {
@@ -115,7 +118,7 @@ impl Side {
     /// The candidate becomes the one in use, if that is due.
     #[inline(always)]
     const fn promote(&mut self, now: Nanos, other_renewed: &mut u64) {
-        let together = *other_renewed != 0 && now.since(Nanos(*other_renewed)).0 <= TOGETHER.0;
+        let together = changed_lately(*other_renewed, now);
         let alone = self.next.is_proven() && (!self.current.is_proven() || self.current.is_silent(now, ABANDONED));
         if together || alone {
             self.previous = self.current;
@@ -169,6 +172,12 @@ impl Side {
     }
 }
 
+/// True when a direction has begun a new association within [`TOGETHER`]; of its [`Side::renewed`].
+#[inline(always)]
+const fn changed_lately(renewed: u64, now: Nanos) -> bool {
+    renewed != 0 && now.since(Nanos(renewed)).0 <= TOGETHER.0
+}
+
 const _: () = assert!(size_of::<Side>() == 120);
 
 #[cfg(test)]
@@ -190,7 +199,7 @@ mod tests {
 
     fn meet(side: &mut Side, spi: u32, sequence: u32, now: Nanos, other_renewed: &mut u64) -> Option<Reason> {
         let security = Security { spi, sequence: Seq(sequence) };
-        let refused = Reason::from_number(u8::try_from(side.refuse(security, now)).expect("a reason"));
+        let refused = Reason::from_number(u8::try_from(side.refuse(security, now, *other_renewed)).expect("a reason"));
         if refused.is_none() {
             side.take(security, now, other_renewed);
         }
@@ -254,6 +263,25 @@ mod tests {
         }
         assert_eq!((one.current.spi, one.previous.spi, one.next.spi), (1001, 1000, 6666));
         assert_eq!(meet(&mut one, 1001, 5000, at(400), &mut other.renewed), None);
+    }
+
+    #[test]
+    fn a_burst_that_was_injected_does_not_keep_the_next_keys_from_being_followed() {
+        let [mut one, mut other] = pair();
+        for sequence in 1..100 {
+            assert_eq!(meet(&mut one, 6666, sequence, at(u64::from(sequence)), &mut other.renewed), None);
+        }
+        assert_eq!((one.current.spi, one.next.spi), (1000, 6666));
+        // Once it has been silent for ten seconds, and the other direction has changed, it gives way; neither alone is enough.
+        let silent = 99 + GIVEN_UP.0 / MS;
+        assert_eq!(meet(&mut one, 1001, 1, at(silent - 3), &mut 0), Some(Reason::GuardEspSpi));
+        assert_eq!(meet(&mut other, 2001, 1, at(silent - 2), &mut one.renewed), None);
+        assert_eq!(meet(&mut one, 1001, 1, at(silent - 1), &mut other.renewed), Some(Reason::GuardEspSpi));
+        assert_eq!(one.refuse(Security { spi: 1001, sequence: Seq(1) }, at(silent), 0), Reason::GuardEspSpi as u32);
+        assert_eq!(meet(&mut one, 1001, 2, at(silent), &mut other.renewed), None);
+        assert_eq!((one.current.spi, one.previous.spi, one.next.spi), (1001, 1000, 0));
+        assert_eq!(meet(&mut one, 6666, 100, at(silent + 1), &mut other.renewed), None, "a candidate again, beside it");
+        assert_eq!((one.current.spi, one.next.spi), (1001, 6666));
     }
 
     #[test]
