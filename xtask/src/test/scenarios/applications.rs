@@ -1,12 +1,19 @@
 //! What flows carry, recognised on the way of real sockets: backups on cTCP's port are not taken for it.
 
-use std::io::{Read, Write};
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::test::{
-    lab::{Lab, wait_for},
-    network::{Family, waited},
+use crate::{
+    pattern::Pattern,
+    test::{
+        frame::{Port, Tcp},
+        lab::{Lab, wait_for},
+        network::{CLIENT_MAC, Family, INSIDE_MAC, LAN, NOBODY, OUTSIDE, OUTSIDE_MAC, SERVER_MAC, WAN, waited},
+    },
 };
 
 /// Everything from the client, inspected strictly.
@@ -22,6 +29,10 @@ const CTCP: u16 = 10_000;
 const IKE_TCP: u16 = 4500;
 const IKE: u16 = 500;
 const NAT_T: u16 = 4500;
+/// A client without a TCP of its own.
+const TUNNEL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 66);
+const REWOUND: u16 = 7443;
+const REPEATED: u16 = 7444;
 
 pub fn recognised(lab: &mut Lab) -> Result<String> {
     for family in Family::BOTH {
@@ -32,11 +43,13 @@ pub fn recognised(lab: &mut Lab) -> Result<String> {
         let esp: Vec<Vec<u8>> = (1..4u32).map(|sequence| [&[0, 0, 0x10, 1][..], &sequence.to_be_bytes(), &[7; 64]].concat()).collect();
         datagrams(lab, family, CTCP, &esp, "ipsec-udp")?;
     }
+    tunnels(lab)?;
     let known = lab.flows(&["application=ipsec-udp"])?;
     ensure!(known.len() == 2 && known.iter().all(|flow| flow.protocol == "udp"), "the filter finds {known:?}");
     ensure!(lab.flows(&["application=ctcp"])?.is_empty(), "something was taken for cTCP");
     lab.no_drops()?;
-    Ok("NDMP on TCP/10000 is not taken for cTCP; IKE over TCP, IKE, NAT traversal and IPsec over UDP are known, over both families"
+    Ok("NDMP on TCP/10000 is not taken for cTCP; IKE over TCP, IKE, NAT traversal and IPsec over UDP are known, over both families; other data \
+        under an old number is fake TCP, the same again is not"
         .to_owned())
 }
 
@@ -98,6 +111,46 @@ fn ike(length: u32) -> Vec<u8> {
     message[8..20].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 33, 0x20, 34, 8]);
     message[24..28].copy_from_slice(&length.to_be_bytes());
     message
+}
+
+/// Two that send all of their data under one number: the one other data each time, as a tunnel does that only looks like TCP; the other the same
+/// again.
+fn tunnels(lab: &Lab) -> Result<()> {
+    lab.network.firewall.ip(&format!("neighbour replace {TUNNEL} lladdr 02:00:00:00:00:66 dev {OUTSIDE} nud permanent"))?;
+    let mut data = Pattern::new(5);
+    let mut fresh = || {
+        let mut bytes = vec![0; 100];
+        data.fill(&mut bytes);
+        bytes
+    };
+    tunnel(lab, REWOUND, &std::array::from_fn(|_| fresh()))?;
+    let same = fresh();
+    tunnel(lab, REPEATED, &std::array::from_fn(|_| same.clone()))?;
+    wait_for("the flow that goes back to be known", || {
+        Ok(lab.flow(&[&format!("port={REWOUND}")])?.application.as_deref() == Some("fake-tcp"))
+    })?;
+    let repeated = lab.flow(&[&format!("port={REPEATED}")])?;
+    ensure!(repeated.application.is_none() && repeated.state == "established", "what repeats was taken for something else: {repeated:?}");
+    let fake = lab.flows(&["application=fake-tcp"])?;
+    ensure!(fake.len() == 1, "the filter finds {fake:?}");
+    Ok(())
+}
+
+fn tunnel(lab: &Lab, port: u16, sent: &[Vec<u8>; 6]) -> Result<()> {
+    let (near, far) = (Port::open(&lab.network.client, WAN)?, Port::open(lab.network.server(), LAN)?);
+    let (source, destination) = (SocketAddr::new(TUNNEL.into(), 40_000), SocketAddr::new(NOBODY.into(), port));
+    let out = |seq, ack, flags, payload: &[u8]| {
+        near.send(&Tcp { source, destination, seq, ack, flags, payload: payload.to_vec() }.frame(CLIENT_MAC, OUTSIDE_MAC, &[])?)
+    };
+    out(1_000, 0, "S", b"")?;
+    wait_for("the tunnel's SYN", || Ok(!lab.flows(&[&format!("port={port}")])?.is_empty()))?;
+    let answer = Tcp { source: destination, destination: source, seq: 5_000, ack: 1_001, flags: "S.", payload: Vec::new() };
+    far.send(&answer.frame(SERVER_MAC, INSIDE_MAC, &[])?)?;
+    lab.flow_becomes(&[&format!("port={port}")], "syn-received")?;
+    out(1_001, 5_001, ".", b"")?;
+    lab.flow_becomes(&[&format!("port={port}")], "established")?;
+    sent.iter().try_for_each(|payload| out(1_001, 5_001, ".", payload))?;
+    wait_for("all of it to have passed", || Ok(lab.flow(&[&format!("port={port}")])?.packets.to_responder == 2 + sent.len() as u64))
 }
 
 /// The filter for flows of a family.
